@@ -1,0 +1,86 @@
+"""From a network and its card to a bundle folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from safetensors.torch import save as save_safetensors
+
+from export import parity
+from export.bundle import file_entry, write_manifest
+from export.manifest import (
+    FORMAT,
+    INITIAL_STATE,
+    STEP_ONNX,
+    STEP_TORCHSCRIPT,
+    STEP_TRACED_ONNX,
+    Manifest,
+)
+from export.onnx import to_onnx
+from export.step import StepModule
+from export.torchscript import to_torchscript
+from model.families import Card, Network
+from model.state import TensorSpec
+
+
+def pack(network: Network, card: Card, folder: Path, torchscript: bool = False) -> Manifest:
+    """Write the bundle of `network` into `folder`, an existing one. Returns its manifest.
+
+    Raises ParityError where an artefact does not compute what the network computes, and
+    ManifestInvalid for names and sizes that no bundle may have.
+    """
+    step = StepModule(network, card.activation)
+    traced = StepModule(network, card.activation, traced=True)
+    names = [tensor.name for tensor in step.state_spec]
+    state = dict(zip(names, step.initial_state(), strict=True))
+    files = {
+        INITIAL_STATE: save_safetensors(state),
+        STEP_ONNX: to_onnx(step),
+        STEP_TRACED_ONNX: to_onnx(traced),
+    }
+    if torchscript:
+        files[STEP_TORCHSCRIPT] = to_torchscript(step)
+    manifest = _manifest(network, card, files, _measure(step, traced, files))
+    write_manifest(folder, manifest)
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    return manifest
+
+
+def _measure(step: StepModule, traced: StepModule, files: dict[str, bytes]) -> dict[str, float]:
+    steppers = {
+        STEP_ONNX: (step, parity.onnx_stepper),
+        STEP_TRACED_ONNX: (traced, parity.onnx_stepper),
+        STEP_TORCHSCRIPT: (step, parity.torchscript_stepper),
+    }
+    return {
+        file: parity.measure(module, make(files[file], module), file)
+        for file, (module, make) in steppers.items()
+        if file in files
+    }
+
+
+def _manifest(
+    network: Network, card: Card, files: dict[str, bytes], differences: dict[str, float]
+) -> Manifest:
+    return Manifest(
+        format=FORMAT,
+        name=card.name,
+        version=card.version,
+        family=card.family,
+        task=card.task,
+        input=TensorSpec("x", (network.input_size,), "other"),
+        output=TensorSpec("y", (network.output_size,), "other"),
+        state=network.state_spec,
+        trace=network.trace_spec,
+        form=card.form,
+        files={name: file_entry(data) for name, data in sorted(files.items())},
+        parity=differences,
+        card=_plain(card),
+    )
+
+
+def _plain(card: Card) -> dict[str, Any]:
+    return msgspec.to_builtins(card)

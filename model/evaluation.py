@@ -1,0 +1,150 @@
+"""`ntm eval`: wrong bits and cross-entropy bits a sequence, by length."""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+import torch
+from torch import Generator, Tensor, nn
+
+from model.entry import update_results
+from model.families import Network, load
+from model.options import parse_lengths
+from model.rollout import rollout
+from model.tasks import TASKS, Batch, Task, make_task
+from model.tasks.task import TEST_SEED
+
+CHUNK = 100  # sequences evaluated at once
+ZOO = Path(__file__).parent / "zoo"
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """The measures of some sequences: means a sequence, the worst, and how many were perfect."""
+
+    sequences: int
+    wrong_bits: float
+    wrong_bits_worst: int
+    cross_entropy_bits: float
+    perfect: int
+
+
+@torch.no_grad()
+def summarise(network: Network, task: Task, batches: Iterable[Batch]) -> Summary:
+    """Runs `batches` through the network, eagerly, where its weights are."""
+    device = next(cast(nn.Module, network).parameters()).device
+    wrong: list[Tensor] = []
+    bits: list[Tensor] = []
+    for batch in batches:
+        state = network.initial_state(batch.inputs.shape[0])
+        batch = batch.to(device)
+        measured = task.measures(rollout(network.step, state, batch.inputs).logits, batch)
+        wrong.append(measured.wrong_bits.double())
+        bits.append(measured.cross_entropy_bits.double())
+    counts, costs = torch.cat(wrong), torch.cat(bits)
+    return Summary(
+        sequences=counts.numel(),
+        wrong_bits=round(counts.mean().item(), 6),
+        wrong_bits_worst=int(counts.max().item()),
+        cross_entropy_bits=round(costs.mean().item(), 6),
+        perfect=int((counts == 0).sum().item()),
+    )
+
+
+def held_out(task: Task, length: int, sequences: int, seed: int) -> Iterator[Batch]:
+    """Test sequences of one length; the same whatever other lengths are asked for."""
+    generator = Generator().manual_seed(TEST_SEED + 1_000 * seed + length)
+    for start in range(0, sequences, CHUNK):
+        yield task.at_length(generator, min(CHUNK, sequences - start), length)
+
+
+def evaluate(
+    network: Network,
+    task: Task,
+    lengths: Sequence[int],
+    sequences: int = 100,
+    within: int = 1000,
+    seed: int = 1000,
+) -> dict[str, Any]:
+    """Results as a card holds them: each of `lengths`, then all lengths of training together.
+
+    sequences: how many a length; within: how many in all, spread evenly over the lengths of
+    training (0 leaves them out).
+    """
+    low, high = task.train_lengths
+    results: dict[str, Any] = {"seed": seed, "lengths": {}}
+    if within:
+        share = -(-within // (high + 1 - low))
+        batches = (
+            batch
+            for length in range(low, high + 1)
+            for batch in held_out(task, length, share, seed)
+        )
+        summary = summarise(network, task, batches)
+        results["within"] = {"shortest": low, "longest": high, **msgspec.to_builtins(summary)}
+    for length in lengths:
+        summary = summarise(network, task, held_out(task, length, sequences, seed))
+        results["lengths"][str(length)] = msgspec.to_builtins(summary)
+    return results
+
+
+def describe(results: dict[str, Any]) -> str:
+    """The results as a table for people."""
+    rows = [(length, summary) for length, summary in results["lengths"].items()]
+    if "within" in results:
+        within = results["within"]
+        rows.insert(0, (f"{within['shortest']}-{within['longest']}", within))
+    lines = [f"{'length':>8}{'wrong bits':>12}{'worst':>7}{'cross-entropy bits':>20}  perfect"]
+    for length, summary in rows:
+        lines.append(
+            f"{length:>8}{summary['wrong_bits']:>12.3f}{summary['wrong_bits_worst']:>7}"
+            f"{summary['cross_entropy_bits']:>20.4f}"
+            f"  {summary['perfect']}/{summary['sequences']}"
+        )
+    return "\n".join(lines)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `ntm eval`."""
+    add = parser.add_argument
+    add("task", choices=sorted(TASKS))
+    add("--entry", type=Path, help="folder of the weights and card (default model/zoo/TASK)")
+    add("--lengths", type=parse_lengths, help="e.g. 10,20,30 (default: the task's)")
+    add("--sequences", type=int, default=100, help="sequences a length")
+    add("--within", type=int, default=1000, help="sequences over the lengths of training; 0: none")
+    add("--seed", type=int, default=1000)
+    add("--device", default="cpu")
+    add("--threads", type=int, default=1)
+    add("--json", action="store_true", help="print JSON")
+    add("--card", action="store_true", help="write the results into the entry's card")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs `ntm eval`. Returns 0, or 1 with a message where the entry is unusable."""
+    parser = argparse.ArgumentParser(prog="ntm eval", description=__doc__)
+    add_arguments(parser)
+    args = parser.parse_args(argv)
+    torch.set_num_threads(args.threads)
+    task = make_task(args.task)
+    entry = args.entry or ZOO / args.task
+    try:
+        network, card = load(entry)
+        if card.task != task.name:
+            raise ValueError(f"expected weights for {task.name}, got a card for {card.task}")
+        cast(nn.Module, network).to(args.device)
+        lengths = args.lengths or task.test_lengths
+        results = evaluate(network, task, lengths, args.sequences, args.within, args.seed)
+        if args.card:
+            update_results(entry, results)
+    except ValueError as error:
+        print(f"ntm eval: {error}", file=sys.stderr)
+        return 1
+    print(json.dumps(results, indent=2) if args.json else describe(results))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,116 @@
+"""Families by name, and zoo entries: a folder with weights.safetensors and card.json."""
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal, Protocol, cast
+
+import msgspec
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from model.state import StateSpec
+
+# family -> module:class, imported when first asked for.
+FAMILIES = {"ntm": "model.neural_turing_machine:NeuralTuringMachine"}
+CARD = "card.json"
+WEIGHTS = "weights.safetensors"
+
+Activation = Literal["sigmoid", "softmax", "none"]
+
+
+class Network(Protocol):
+    """A network with memory as a pure step function. State: a (nested) tuple, batch first."""
+
+    family: str
+    input_size: int
+    output_size: int
+
+    @property
+    def state_spec(self) -> StateSpec:
+        """Names, dims and roles of the state."""
+        ...
+
+    @property
+    def trace_spec(self) -> StateSpec:
+        """Names, dims and roles of the trace."""
+        ...
+
+    def initial_state(self, batch: int) -> Any:
+        """The state every episode starts with, for B rows."""
+        ...
+
+    def step(self, input_t: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """input_t: (B, X). Returns logits (B, Y) and the next state."""
+        ...
+
+    def step_traced(self, x: Tensor, state: Any) -> tuple[Tensor, Any, Any]:
+        """x: (B, X). Returns logits (B, Y), the next state and the trace."""
+        ...
+
+
+class Card(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is known of trained weights. The last three are free-form."""
+
+    name: str
+    version: str
+    family: str
+    task: str
+    network: dict[str, Any]  # the constructor's arguments
+    activation: Activation  # of the task's outputs, over the logits
+    form: dict[str, Any]  # the kind of input form, e.g. {"kind": "bits", "flags": ["delimiter"]}
+    command: str
+    seed: int
+    results: dict[str, Any] = {}
+    training: dict[str, Any] = {}
+    versions: dict[str, str] = {}
+
+
+def build(family: str, config: dict[str, Any]) -> nn.Module:
+    """A network of `family`, freshly initialised. config: its constructor's arguments.
+
+    Raises ValueError for an unknown family and for arguments the family does not take.
+    """
+    if family not in FAMILIES:
+        raise ValueError(f"family must be one of {sorted(FAMILIES)}, got {family!r}")
+    module, name = FAMILIES[family].split(":")
+    constructor = getattr(import_module(module), name)
+    try:
+        return constructor(**config)
+    except TypeError as error:
+        raise ValueError(f"family {family!r} does not take {config}: {error}") from error
+
+
+def read_card(entry: Path) -> Card:
+    """The card of a zoo entry. Raises ValueError where it is not there or not a card."""
+    try:
+        return msgspec.json.decode((entry / CARD).read_bytes(), type=Card)
+    except (OSError, UnicodeDecodeError, msgspec.DecodeError) as error:
+        raise ValueError(f"{entry / CARD} is no card: {error}") from error
+
+
+def load(entry: Path) -> tuple[Network, Card]:
+    """The trained network of a zoo entry, in evaluation mode, and its card.
+
+    Raises ValueError where the card is none, or names, shapes or dtypes of the weights are not
+    exactly the network's.
+    """
+    card = read_card(entry)
+    network = build(card.family, card.network)
+    weights = load_file(entry / WEIGHTS)
+    check_weights(network.state_dict(), weights)
+    network.load_state_dict(weights)
+    return cast(Network, network.eval()), card
+
+
+def check_weights(expected: dict[str, Tensor], got: dict[str, Tensor]) -> None:
+    """Raises ValueError where names, shapes or dtypes differ."""
+    missing, extra = sorted(expected.keys() - got.keys()), sorted(got.keys() - expected.keys())
+    if missing or extra:
+        raise ValueError(f"weights lack {missing} and have {extra} too many")
+    for name, tensor in got.items():
+        want = expected[name]
+        if (tensor.shape, tensor.dtype) != (want.shape, want.dtype):
+            raise ValueError(
+                f"weight {name!r} should be {want.dtype} {tuple(want.shape)}, "
+                f"got {tensor.dtype} {tuple(tensor.shape)}"
+            )

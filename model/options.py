@@ -1,0 +1,99 @@
+"""The options of `ntm train`, and how options shared by the commands are read."""
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+from model.recipe import Recipe
+from model.tasks import TASKS, Task, make_task
+
+
+def options_of(argv: Sequence[str]) -> argparse.Namespace:
+    """Parses the command line of `ntm train`; the defaults are the paper's sizes, and Adam."""
+    parser = argparse.ArgumentParser(
+        prog="ntm train",
+        description="Train a network on a task; write its weights, card, metrics, checkpoints.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = parser.add_argument
+    add("task", choices=sorted(TASKS))
+    add("--seed", type=int, default=1)
+    add("--out", help="folder of the run (default runs/TASK-SEED)")
+    add("--name", help="name of the model in its card (default: the task)")
+    add("--resume", action="store_true", help="continue exactly from OUT/checkpoint.pt")
+    add("--steps", type=int, default=20_000)
+    add("--batch", type=int, default=32, help="sequences a step")
+    add("--compile", choices=("auto", "on", "off"), default="auto")
+    add("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
+    add("--threads", type=int, default=1)
+    _add_network(parser.add_argument_group("network"))
+    _add_optimisation(parser.add_argument_group("optimisation"))
+    _add_evaluation(parser.add_argument_group("evaluation, stopping and files"))
+    return parser.parse_args(argv)
+
+
+def _add_network(group: argparse._ArgumentGroup) -> None:  # pyright: ignore[reportPrivateUsage]
+    add = group.add_argument
+    add("--family", default="ntm")
+    add("--controller", choices=("lstm", "feedforward", "attention"), default="lstm")
+    add("--controller-size", type=int, default=100)
+    add("--controller-layers", type=int, default=1)
+    add("--memory-size", type=int, default=128, help="slots")
+    add("--memory-width", type=int, default=20)
+    add("--memory-init", choices=("constant", "learned", "random"), default="constant")
+    add("--read-heads", type=int, default=1)
+    add("--write-heads", type=int, default=1)
+
+
+def _add_optimisation(group: argparse._ArgumentGroup) -> None:  # pyright: ignore[reportPrivateUsage]
+    add = group.add_argument
+    add("--optimizer", choices=("adam", "rmsprop"), default="adam")
+    add("--learning-rate", type=float, default=1e-3)
+    add("--schedule", choices=("constant", "linear", "cosine"), default="constant")
+    add("--weight-decay", type=float, default=0.0)
+    add("--clip", type=float, default=10.0, help="largest norm of all gradients together")
+    add("--write-cost", type=float, default=0.0, help="loss a unit of memory change, e.g. 1e-4")
+    add("--ema", type=float, default=0.0, help="decay of an average of the weights; 0: none")
+
+
+def _add_evaluation(group: argparse._ArgumentGroup) -> None:  # pyright: ignore[reportPrivateUsage]
+    add = group.add_argument
+    add("--eval-every", type=int, default=500, help="steps between evaluations")
+    add("--eval-sequences", type=int, default=128, help="at the lengths of training")
+    add("--target", type=float, default=0.0, help="wrong bits a sequence that count as solved")
+    add("--patience", type=int, default=10, help="solved evaluations in a row; 0: all steps")
+    add("--select-lengths", type=parse_lengths, default=(), help="e.g. 20,50,80,120")
+    add("--select-sequences", type=int, default=32, help="sequences a selection length")
+    add("--test-sequences", type=int, default=100, help="sequences a length, at the end")
+    add("--test-within", type=int, default=1000, help="sequences over the lengths of training")
+    add("--checkpoint-every", type=int, default=500, help="steps")
+    add("--log-every", type=int, default=100, help="steps a line of metrics.jsonl is the mean of")
+
+
+def parse_lengths(text: str) -> tuple[int, ...]:
+    """Reads lengths such as 10,20,30. Raises ArgumentTypeError for anything else."""
+    try:
+        values = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        values = (0,)
+    if min(values) < 1:
+        raise argparse.ArgumentTypeError(f"expected lengths like 10,20,30, got {text!r}")
+    return values
+
+
+def recipe_from(args: argparse.Namespace) -> Recipe:
+    """The recipe that parsed options ask for. Raises ValueError for values out of range."""
+    names = set(Recipe.__struct_fields__) & set(vars(args))
+    chosen: dict[str, Any] = {name: getattr(args, name) for name in names}
+    chosen["name"] = args.name or args.task
+    chosen["out"] = args.out or f"runs/{args.task}-{args.seed}"
+    chosen["network"] = network_config(args, make_task(args.task))
+    return Recipe(**chosen)
+
+
+def network_config(args: argparse.Namespace, task: Task) -> dict[str, Any]:
+    """The constructor's arguments that the options and the task decide."""
+    options = ("memory_size", "memory_width", "controller", "controller_size")
+    more = ("controller_layers", "read_heads", "write_heads", "memory_init")
+    sizes = {"input_size": task.input_size, "output_size": task.output_size}
+    return sizes | {name: getattr(args, name) for name in (*options, *more)}

@@ -1,0 +1,96 @@
+"""What a task is: seeded batches, a loss, and both of the measures its papers report."""
+
+import math
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional
+
+from model.families import Activation
+
+# Every purpose has its own range of generator seeds, so that no two can share a stream.
+VALIDATION_SEED = 1_000_000_000
+SELECTION_SEED = 1_500_000_000
+TEST_SEED = 2_000_000_000
+
+
+class Batch(NamedTuple):
+    """B sequences of T rows; rows outside the mask are not scored."""
+
+    inputs: Tensor  # (B, T, X)
+    targets: Tensor  # (B, T, Y)
+    mask: Tensor  # (B, T), bool
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same batch on `device`."""
+        return Batch(self.inputs.to(device), self.targets.to(device), self.mask.to(device))
+
+
+class Measures(NamedTuple):
+    """The two measures, one number a sequence each."""
+
+    wrong_bits: Tensor  # (B,), thresholded outputs that differ from the target
+    cross_entropy_bits: Tensor  # (B,), summed over the scored outputs, in bits (log2)
+
+
+class Task(Protocol):
+    """A task as trainer and evaluation see it. `at_length` means what its docstring says."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def input_size(self) -> int: ...
+    @property
+    def output_size(self) -> int: ...
+    @property
+    def activation(self) -> Activation:
+        """What turns logits into outputs: "sigmoid", "softmax" or "none"."""
+        ...
+
+    @property
+    def form(self) -> dict[str, Any]:
+        """The kind of input form a client shows, as the card states it."""
+        ...
+
+    @property
+    def train_lengths(self) -> tuple[int, int]:
+        """Shortest and longest length that training draws."""
+        ...
+
+    @property
+    def test_lengths(self) -> tuple[int, ...]:
+        """Lengths that evaluation reports where none are asked for."""
+        ...
+
+    def sample(self, generator: Generator, batch: int) -> Batch:
+        """A training batch of `batch` sequences."""
+        ...
+
+    def at_length(self, generator: Generator, batch: int, length: int) -> Batch:
+        """`batch` sequences, all of `length`."""
+        ...
+
+    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        """logits: (B, T, Y). Returns the scalar that training makes small."""
+        ...
+
+    def measures(self, logits: Tensor, batch: Batch) -> Measures:
+        """logits: (B, T, Y). Returns both measures, a number a sequence each."""
+        ...
+
+
+def binary_loss(logits: Tensor, batch: Batch) -> Tensor:
+    """Mean cross-entropy, in nats, of the bits in the scored rows. logits: (B, T, Y)."""
+    return functional.binary_cross_entropy_with_logits(
+        logits[batch.mask], batch.targets[batch.mask]
+    )
+
+
+def binary_measures(logits: Tensor, batch: Batch) -> Measures:
+    """Both measures where the targets are bits. logits: (B, T, Y); returns (B,) and (B,)."""
+    scored = batch.mask.unsqueeze(2)
+    wrong = ((logits > 0) != (batch.targets > 0.5)) & scored
+    nats = functional.binary_cross_entropy_with_logits(logits, batch.targets, reduction="none")
+    bits = (nats * scored).sum(dim=(1, 2)) / math.log(2)
+    return Measures(wrong.sum(dim=(1, 2)).to(logits.dtype), bits)

@@ -1,0 +1,188 @@
+"""One training run over time: a step, an evaluation, and the state that continues it exactly."""
+
+import copy
+from collections.abc import Callable
+from typing import Any, cast
+
+import msgspec
+import torch
+from torch import Tensor, nn
+
+from model.evaluation import summarise
+from model.families import Network, build
+from model.guard import NonFiniteError, find_nonfinite
+from model.recipe import Recipe, learning_rate_at, make_optimizer
+from model.rollout import TrainingStep, rollout
+from model.tasks import Batch, make_task
+from model.tasks.task import SELECTION_SEED, VALIDATION_SEED
+
+VALIDATION_BATCH = 8  # small, so that the validation set holds many lengths
+WINDOW = ("loss", "wrong_bits", "cross_entropy_bits", "gradient_norm")
+
+
+class Candidate(msgspec.Struct, frozen=True):
+    """What one set of weights made of the validation sets; wrong bits are a sequence's mean."""
+
+    weights: str  # "last" or "average"
+    step: int
+    wrong_bits: float  # at the lengths of training
+    cross_entropy_bits: float
+    selected: dict[str, float]  # wrong bits by the lengths of --select-lengths
+    score: tuple[float, float]  # all wrong bits summed, then all cross-entropy: less is better
+
+
+class Trainer:
+    """Owns network, average, optimizer and data generator. Raises ValueError for a bad recipe."""
+
+    def __init__(self, recipe: Recipe, notify: Callable[[str], None] = print) -> None:
+        torch.manual_seed(recipe.seed)
+        self.recipe, self.device = recipe, torch.device(recipe.device)
+        self.task = make_task(recipe.task)
+        self.network = build(recipe.family, recipe.network).to(self.device)
+        self.average = copy.deepcopy(self.network) if recipe.ema else None
+        self.optimizer = make_optimizer(recipe, self.network)
+        self.generator = torch.Generator().manual_seed(recipe.seed)
+        self.forward = TrainingStep(cast(Network, self.network), recipe.compile, notify)
+        self.memory = self._memory_place() if recipe.write_cost else None
+        self.step, self.streak = 0, 0
+        self.window = torch.zeros(len(WINDOW) + 1, dtype=torch.float64)
+        self.best: Candidate | None = None
+        self.best_weights: dict[str, Tensor] = {}
+        self.validation = self._validation_sets()
+
+    def advance(self) -> None:
+        """One optimiser step. Raises NonFiniteError before the weights are touched by it."""
+        self.step += 1
+        rate = learning_rate_at(self.recipe, self.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        batch = self.task.sample(self.generator, self.recipe.batch).to(self.device)
+        state = cast(Network, self.network).initial_state(self.recipe.batch)
+        logits, change = rollout(self.forward, state, batch.inputs, self.memory)
+        loss = self.task.loss(logits, batch) + self.recipe.write_cost * change
+        self.optimizer.zero_grad()
+        loss.backward()
+        norm = self._clip(loss, batch)
+        self.optimizer.step()
+        self._follow_average()
+        self._note(loss, norm, logits, batch)
+
+    def evaluate(self) -> list[Candidate]:
+        """Measures the weights (and their average), and keeps the best met so far."""
+        kept = [("last", self.network)]
+        if self.average is not None:
+            kept.append(("average", self.average))
+        candidates = [self._measure(name, network) for name, network in kept]
+        for candidate, (_, network) in zip(candidates, kept, strict=True):
+            if self.best is None or candidate.score < self.best.score:
+                self.best = candidate
+                self.best_weights = _copy_of(network)
+        solved = min(candidate.wrong_bits for candidate in candidates) <= self.recipe.target
+        self.streak = self.streak + 1 if solved else 0
+        return candidates
+
+    def choose(self) -> Candidate:
+        """The best candidate so far, the weights of this very step among them."""
+        if self.best is None or self.step % self.recipe.eval_every:
+            self.evaluate()
+        return cast(Candidate, self.best)
+
+    @property
+    def finished(self) -> bool:
+        """All steps made, or solved for as many evaluations in a row as patience asks."""
+        patient = 0 < self.recipe.patience <= self.streak
+        return patient or self.step >= self.recipe.steps
+
+    def drain_window(self) -> dict[str, float]:
+        """Means over the steps since the last call, by name."""
+        sums = self.window.tolist()
+        self.window.zero_()
+        return {name: value / max(sums[-1], 1) for name, value in zip(WINDOW, sums, strict=False)}
+
+    def state(self) -> dict[str, Any]:
+        """All that decides the next step, as data for `save_checkpoint`."""
+        return {
+            "step": self.step,
+            "streak": self.streak,
+            "window": self.window,
+            "network": self.network.state_dict(),
+            "average": {} if self.average is None else self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "generator": self.generator.get_state(),
+            "random": torch.get_rng_state(),
+            "best": None if self.best is None else msgspec.to_builtins(self.best),
+            "best_weights": self.best_weights,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Takes over what `state` gave, of a trainer with the same recipe."""
+        self.step, self.streak = state["step"], state["streak"]
+        self.window.copy_(state["window"])
+        self.network.load_state_dict(state["network"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.generator.set_state(state["generator"])
+        torch.set_rng_state(state["random"])
+        best = state["best"]
+        self.best = None if best is None else msgspec.convert(best, Candidate)
+        self.best_weights = dict(state["best_weights"])
+
+    def _memory_place(self) -> int:
+        roles = [tensor.role for tensor in cast(Network, self.network).state_spec]
+        if "memory" not in roles:
+            raise ValueError(f"write_cost: a {self.recipe.family} has no memory to write")
+        return roles.index("memory")
+
+    def _clip(self, loss: Tensor, batch: Batch) -> Tensor:
+        parameters = [p for p in self.network.parameters() if p.grad is not None]
+        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        if not bool(torch.isfinite(norm) & torch.isfinite(loss)):
+            raise NonFiniteError(self.step, find_nonfinite(self.network, batch))
+        nn.utils.clip_grads_with_norm_(parameters, self.recipe.clip, norm)
+        return norm
+
+    @torch.no_grad()
+    def _follow_average(self) -> None:
+        if self.average is None:
+            return
+        # Early weights are far off, so the average starts short and grows to its full reach.
+        decay = min(self.recipe.ema, (1 + self.step) / (10 + self.step))
+        weights = zip(self.average.parameters(), self.network.parameters(), strict=True)
+        for mean, value in weights:
+            mean.lerp_(value, 1 - decay)
+
+    @torch.no_grad()
+    def _note(self, loss: Tensor, norm: Tensor, logits: Tensor, batch: Batch) -> None:
+        wrong, bits = self.task.measures(logits, batch)
+        values = torch.stack([loss, wrong.mean(), bits.mean(), norm, torch.ones_like(loss)])
+        self.window += values.cpu().double()
+
+    def _validation_sets(self) -> dict[str, list[Batch]]:
+        recipe, task = self.recipe, self.task
+        generator = torch.Generator().manual_seed(VALIDATION_SEED)
+        count = -(-recipe.eval_sequences // VALIDATION_BATCH)
+        sets = {"": [task.sample(generator, VALIDATION_BATCH) for _ in range(count)]}
+        for length in recipe.select_lengths:
+            generator = torch.Generator().manual_seed(SELECTION_SEED + length)
+            sets[str(length)] = [task.at_length(generator, recipe.select_sequences, length)]
+        return sets
+
+    def _measure(self, weights: str, network: nn.Module) -> Candidate:
+        results = {
+            name: summarise(cast(Network, network), self.task, batches)
+            for name, batches in self.validation.items()
+        }
+        score = (
+            sum(result.wrong_bits for result in results.values()),
+            sum(result.cross_entropy_bits for result in results.values()),
+        )
+        here = results.pop("")
+        selected = {name: result.wrong_bits for name, result in results.items()}
+        return Candidate(
+            weights, self.step, here.wrong_bits, here.cross_entropy_bits, selected, score
+        )
+
+
+def _copy_of(network: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().cpu().clone() for name, value in network.state_dict().items()}

@@ -1,0 +1,72 @@
+"""From a finished job to a change for the store, and from a record to the answer."""
+
+from __future__ import annotations
+
+from time import time
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from service.engine.job import Job
+from service.engine.sessions import Session
+from service.messages import StateTensor, StepsResult
+from service.store.store import Change, Checkpoint, Record
+
+
+def session_of(job: Job) -> Session:
+    """The session of a job that has one. Raises RuntimeError for a prediction's."""
+    if job.session is None:
+        raise RuntimeError("a prediction has no session")
+    return job.session
+
+
+def change_of(job: Job, checkpoint_rows: int) -> Change:
+    """A step as the store sees it; with a checkpoint where as many rows have none yet."""
+    session = session_of(job)
+    row = session.row
+    after = msgspec.structs.replace(
+        row, revision=row.revision + 1, step=row.step + len(job.rows), committed_at=time()
+    )
+    record = Record(
+        "step",
+        after.revision,
+        after.step,
+        job.rows.tobytes(),
+        job.output().tobytes(),
+        len(job.rows),
+        job.guard.key,
+        job.guard.fingerprint,
+    )
+    checkpoint = None
+    if session.unsaved + len(job.rows) >= checkpoint_rows and job.working is not None:
+        state = job.host.pack(job.host.runtime.save(job.working))
+        checkpoint = Checkpoint(after.revision, after.step, state)
+    return Change(after, (row.incarnation, row.revision), record, checkpoint)
+
+
+def result_of(
+    session: Session,
+    record: Record,
+    trace: list[NDArray[Any]] | None = None,
+    replayed: bool = False,
+) -> StepsResult:
+    """The answer to a step. One without `trace` arrays tells no trace."""
+    host = session.host
+    tensors = None
+    if trace is not None:
+        specs = [host.runtime.spec[index] for index in host.watch]
+        tensors = [
+            StateTensor(spec.name, spec.role, array.shape, np.ascontiguousarray(array).tobytes())
+            for spec, array in zip(specs, trace, strict=True)
+        ]
+    return StepsResult(
+        record.outputs,
+        (record.count, host.manifest.output.dims[0]),
+        record.step,
+        record.revision,
+        session.row.incarnation,
+        tensors,
+        replayed,
+    )

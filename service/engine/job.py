@@ -1,0 +1,118 @@
+"""One request's rows on their way through the engine, and whom to tell."""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.errors import NtmError, WrongShape
+from service.messages import Guard, Predict, Steps
+
+if TYPE_CHECKING:
+    from service.engine.host import Host
+    from service.engine.runtime import Floats
+    from service.engine.sessions import Session
+
+
+class Ticket(Protocol):
+    """Where one call's one answer goes. A second answer is dropped."""
+
+    number: int
+
+    def reply(self, result: Any) -> None:
+        """Answer with a result struct."""
+        ...
+
+    def fail(self, error: NtmError) -> None:
+        """Answer with an error."""
+        ...
+
+
+class Job:
+    """Rows (T, X) for a session, or for nobody (a prediction). A `Work` of the scheduler.
+
+    The first tick reads the session's committed slot and writes `working`; later ones read and
+    write `working`, so giving a job up costs nothing but its slot.
+    """
+
+    __slots__ = (
+        "admitted_at",
+        "committing",
+        "deadline",
+        "done",
+        "ended",
+        "guard",
+        "host",
+        "left",
+        "outputs",
+        "request",
+        "rows",
+        "session",
+        "started",
+        "tenant",
+        "tickets",
+        "trace",
+        "watched",
+        "working",
+    )
+
+    def __init__(
+        self, request: Steps | Predict, session: Session | None, host: Host, rows: Floats,
+        deadline: float,
+    ) -> None:  # fmt: skip
+        self.request, self.session, self.host, self.rows = request, session, host, rows
+        self.tenant, self.deadline, self.admitted_at = request.tenant, deadline, monotonic()
+        stateful = isinstance(request, Steps)
+        self.guard = request.guard if stateful else Guard()
+        self.trace = stateful and request.trace
+        self.left = len(rows)
+        self.started = self.ended = self.committing = False
+        self.tickets: list[Ticket] = []
+        self.working: int | None = None
+        self.done = 0
+        self.outputs: list[Floats] = []
+        self.watched: list[list[NDArray[Any]]] = []
+
+    def take(self, y: Floats, watched: list[NDArray[Any]]) -> None:
+        """Keep what K rows gave. y: (K, Y); watched: one (K, *dims) a watched tensor."""
+        self.outputs.append(y)
+        self.done += len(y)
+        self.left -= len(y)
+        if self.trace:
+            self.watched.append(watched)
+
+    def output(self) -> Floats:
+        """All rows' outputs: (T, Y)."""
+        return self.outputs[0] if len(self.outputs) == 1 else np.concatenate(self.outputs)
+
+    def trace_arrays(self) -> list[NDArray[Any]]:
+        """All rows' watched tensors: (T, *dims) each."""
+        return [np.concatenate(parts) for parts in zip(*self.watched, strict=True)]
+
+    def fail(self, error: NtmError) -> None:
+        """Tell everybody who waits."""
+        for ticket in self.tickets:
+            ticket.fail(error)
+        self.tickets.clear()
+
+
+def make_job(
+    request: Steps | Predict, session: Session | None, host: Host, timeout_s: float
+) -> Job:
+    """A job of the request's rows. Raises WrongShape where they do not fit the model."""
+    rows, width = request.dims
+    expected = host.manifest.input.dims[0]
+    if width != expected:
+        raise WrongShape(
+            f"inputs: expected rows of {expected} numbers for model {host.manifest.name!r}, "
+            f"got {width}",
+            expected=expected,
+            got=width,
+        )
+    if rows < 1 or len(request.rows) != rows * width * 4:
+        raise WrongShape(f"inputs: expected at least one row, got {rows}")
+    values = np.frombuffer(request.rows, np.float32).reshape(rows, width)
+    return Job(request, session, host, values, monotonic() + timeout_s)

@@ -1,0 +1,153 @@
+"""The engine's process: a Unix socket for the fronts, and one event loop for everything.
+
+python -m service.engine.process        (started by service/supervisor.py)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from typing import Any
+
+import msgspec
+
+from export.bundle import BundleError
+from service import lifeline, logs
+from service.engine.engine import Engine
+from service.engine.metrics import EngineMetrics
+from service.engine.models import load_hosts
+from service.engine.runtime import BackendError
+from service.errors import Internal, NtmError
+from service.frames import FrameReader, frames_of
+from service.messages import Call, Reply
+from service.settings import Settings
+from service.store.memory import MemoryStore
+
+log = logging.getLogger("ntm.engine")
+ENCODER = msgspec.msgpack.Encoder()
+
+
+class FrontTicket:
+    """One call of one front, and the way back to it."""
+
+    __slots__ = ("_front", "number")
+
+    def __init__(self, front: FrontConnection, number: int) -> None:
+        self._front: FrontConnection | None = front
+        self.number = number
+
+    def reply(self, result: Any) -> None:
+        """See `Ticket`."""
+        self._answer(Reply(self.number, msgspec.Raw(ENCODER.encode(result))))
+
+    def fail(self, error: NtmError) -> None:
+        """See `Ticket`."""
+        self._answer(Reply(self.number, failure=error.to_failure()))
+
+    def _answer(self, reply: Reply) -> None:
+        front, self._front = self._front, None
+        if front is not None:
+            front.answer(reply)
+
+
+class FrontConnection(asyncio.Protocol):
+    """One front. Replies of one turn of the loop leave as one frame."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._reader = FrameReader(list[Call])
+        self._tickets: dict[int, FrontTicket] = {}
+        self._outbox: list[Reply] = []
+        self._transport: asyncio.WriteTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See `asyncio.Protocol`."""
+        self._transport = transport  # pyright: ignore[reportAttributeAccessIssue]
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The front is gone, and with it everybody it spoke for."""
+        self._transport = None
+        for ticket in list(self._tickets.values()):
+            self._engine.cancel(ticket)
+        self._tickets.clear()
+
+    def data_received(self, data: bytes) -> None:
+        """See `asyncio.Protocol`."""
+        try:
+            for calls in self._reader.feed(data):
+                for call in calls:
+                    self._begin(call)
+        except (ValueError, msgspec.DecodeError):
+            log.exception("a front sent what is no frame of calls")
+            if self._transport is not None:
+                self._transport.close()
+
+    def answer(self, reply: Reply) -> None:
+        """Send a reply with the others of this turn."""
+        self._tickets.pop(reply.number, None)
+        if not self._outbox:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._outbox.append(reply)
+
+    def _begin(self, call: Call) -> None:
+        if call.cancel:
+            gone = self._tickets.get(call.cancel)
+            if gone is not None:
+                self._engine.cancel(gone)
+            return
+        ticket = FrontTicket(self, call.number)
+        self._tickets[call.number] = ticket
+        self._engine.handle(call, ticket)
+
+    def _flush(self) -> None:
+        replies, self._outbox = self._outbox, []
+        if self._transport is None:
+            return
+        frames, too_long = frames_of(replies)
+        if too_long:
+            error = Internal("the answer is longer than a frame may be").to_failure()
+            frames += frames_of([Reply(reply.number, failure=error) for reply in too_long])[0]
+        for frame in frames:
+            self._transport.write(frame)
+
+
+async def serve(settings: Settings) -> None:
+    """Load every bundle, then answer fronts until SIGTERM. Raises what loading raises."""
+    metrics = EngineMetrics()
+    engine = Engine(settings, MemoryStore(), metrics)
+    for host in load_hosts(settings, metrics):
+        engine.add(host)
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    server = await loop.create_unix_server(lambda: FrontConnection(engine), settings.engine_socket)
+    sweeper = asyncio.ensure_future(engine.sweep())
+    log.info("ready with %d models", len(engine.life.hosts))
+    await stop.wait()
+    sweeper.cancel()
+    await engine.drain()
+    server.close()
+
+
+def main() -> int:
+    """Run the engine. Returns 0, or 2 where it cannot serve what it was asked to."""
+    settings = Settings.from_env(os.environ)
+    logs.configure(settings.log_level)
+    lifeline.hold(os.environ)
+    try:
+        import uvloop
+
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(serve(settings))
+    except (BundleError, BackendError, ValueError) as error:
+        print(f"ntm engine: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,188 @@
+"""Runs rows of many sessions as one batch, on tensors that stay on the device.
+
+    src slots --gather--> state (B, *dims) --K rows of the step--> state' --scatter--> dst slots
+
+A `Backend` does the arithmetic (onnx.py, torchscript.py) on arrays of its own kind; the `Runtime`
+adds what all have in common: padding, several rows a call, warming, and the probe that finds the
+smallest padding at which a row's result does not depend on its batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.state import StateSpec
+from service.engine.arena import INITIAL
+
+Array = Any  # numpy's or torch's, by backend
+Floats = NDArray[np.float32]
+PROBED_MULTIPLES = (1, 2, 4, 8, 16)
+
+
+class BackendError(Exception):
+    """The bundle has not what this backend needs, or the machine has not."""
+
+
+class Backend(Protocol):
+    """Arithmetic on one device. Slot arrays are (S, *dims), batch arrays (B, *dims)."""
+
+    name: str
+    device: str
+
+    def allocate(self, spec: StateSpec, slots: int) -> list[Array]:
+        """Zeroed slot arrays, one a state tensor."""
+        ...
+
+    def gather(self, arrays: Sequence[Array], slots: Sequence[int]) -> list[Array]:
+        """Batch arrays of those slots."""
+        ...
+
+    def scatter(self, arrays: Sequence[Array], slots: Sequence[int], state: list[Array]) -> None:
+        """Overwrite those slots with the first rows of a batch state."""
+        ...
+
+    def step(self, x: Floats, state: list[Array]) -> tuple[Array, list[Array]]:
+        """One row of every member. x: (B, X). Returns y (B, Y) and the next state."""
+        ...
+
+    def to_numpy(self, array: Array) -> NDArray[Any]:
+        """A host copy of an array."""
+        ...
+
+    def from_numpy(self, array: NDArray[Any]) -> Array:
+        """An array of this backend's kind on its device."""
+        ...
+
+    def device_bytes(self) -> int | None:
+        """Bytes in use on the accelerator, None on a CPU."""
+        ...
+
+
+class StepOutput(NamedTuple):
+    """y: (B, K, Y); watched: one (B, K, *dims) a watched state tensor."""
+
+    y: Floats
+    watched: list[NDArray[Any]]
+
+
+class Runtime:
+    """A backend with its slots.
+
+    `multiple`: batches are padded to a multiple of it; `initial`: one array a state tensor,
+    without batch axis, kept in slot 0. Padding rows read slot 0 and are written nowhere.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        spec: StateSpec,
+        input_size: int,
+        slots: int,
+        max_batch: int,
+        initial: Sequence[NDArray[Any]],
+    ) -> None:
+        self.backend, self.spec, self.max_batch = backend, spec, max_batch
+        self.input_size = input_size
+        self.arrays = backend.allocate(spec, slots)
+        self.load(INITIAL, initial)
+        self.multiple = self._probe()
+        self._warm()
+
+    def step(
+        self, src: Sequence[int], dst: Sequence[int], x: Floats, watch: Sequence[int] = ()
+    ) -> StepOutput:
+        """K rows of B sessions. x: (B, K, X), B >= 1. Slots `dst` are overwritten whole.
+
+        `watch` names state tensors, by index, whose value after each row is returned too.
+        """
+        batch, rows = x.shape[0], x.shape[1]
+        padding = -batch % self.multiple
+        state = self.backend.gather(self.arrays, [*src, *[INITIAL] * padding])
+        if padding:
+            x = np.concatenate([x, np.zeros((padding, *x.shape[1:]), np.float32)])
+        outputs: list[Floats] = []
+        seen: list[list[NDArray[Any]]] = [[] for _ in watch]
+        for row in range(rows):
+            y, state = self.backend.step(np.ascontiguousarray(x[:, row]), state)
+            outputs.append(self.backend.to_numpy(y)[:batch])
+            for kept, index in zip(seen, watch, strict=True):
+                kept.append(self.backend.to_numpy(state[index])[:batch])
+        self.backend.scatter(self.arrays, dst, state)
+        return StepOutput(np.stack(outputs, 1), [np.stack(kept, 1) for kept in seen])
+
+    def load(self, slot: int, state: Sequence[NDArray[Any]]) -> None:
+        """Overwrite a slot. state: one array of dims each, in the order of the spec."""
+        rows = [self.backend.from_numpy(np.ascontiguousarray(a)[None]) for a in state]
+        self.backend.scatter(self.arrays, [slot], rows)
+
+    def save(self, slot: int) -> list[NDArray[Any]]:
+        """A host copy of a slot, in the order of the spec."""
+        state = self.backend.gather(self.arrays, [slot])
+        return [self.backend.to_numpy(array)[0] for array in state]
+
+    def replay(self, state: list[NDArray[Any]], runs: list[Floats]) -> list[NDArray[Any]]:
+        """A state after more rows, outside the slots; each of `runs` is (T, X).
+
+        Padded as a batch is, so bit-equal to what a slot would hold.
+        """
+        arrays = [
+            self.backend.from_numpy(np.repeat(array[None], self.multiple, axis=0))
+            for array in state
+        ]
+        for row in (row for rows in runs for row in rows):
+            x = np.repeat(row[None], self.multiple, axis=0)
+            _, arrays = self.backend.step(x, arrays)
+        return [self.backend.to_numpy(array)[0] for array in arrays]
+
+    def copy(self, src: int, dst: int) -> None:
+        """Overwrite slot `dst` with slot `src`."""
+        self.backend.scatter(self.arrays, [dst], self.backend.gather(self.arrays, [src]))
+
+    @property
+    def slot_bytes(self) -> int:
+        """Bytes of one session's state."""
+        return sum(tensor.nbytes for tensor in self.spec)
+
+    def _bucket(self, size: int, multiple: int) -> int:
+        return size + -size % multiple
+
+    def _warm(self) -> None:
+        for size in range(self.multiple, self._bucket(self.max_batch, self.multiple) + 1):
+            if size % self.multiple == 0:
+                self._lone(np.zeros(self.input_size, np.float32), 0, size)
+
+    def _probe(self) -> int:
+        """The smallest multiple at which a row is bit-equal in every bucket and position."""
+        row = np.random.default_rng(0).uniform(-1, 1, self.input_size).astype(np.float32)
+        for multiple in PROBED_MULTIPLES:
+            last = self._bucket(self.max_batch, multiple)
+            sizes = sorted({multiple, 2 * multiple, 3 * multiple, last // 2, last})
+            sizes = [size for size in sizes if size and size % multiple == 0]
+            want = self._lone(row, 0, multiple)
+            places = [(at, size) for size in sizes for at in {0, 1 % size, size // 2, size - 1}]
+            if all(_same(want, self._lone(row, at, size)) for at, size in places):
+                return multiple
+        raise BackendError(
+            f"{self.backend.name} on {self.backend.device}: a row's result depends on its batch "
+            f"at every padding tried, {PROBED_MULTIPLES}"
+        )
+
+    def _lone(self, row: Floats, at: int, size: int) -> list[NDArray[Any]]:
+        """What `row` and two more of its like come to at one place of a batch of others."""
+        noise = np.random.default_rng(size)
+        state = self.backend.gather(self.arrays, [INITIAL] * size)
+        results: list[NDArray[Any]] = []
+        for scale in (1, -2, 3):
+            x = noise.uniform(-1, 1, (size, self.input_size)).astype(np.float32)
+            x[at] = row * scale
+            y, state = self.backend.step(x, state)
+            results.append(self.backend.to_numpy(y)[at].copy())
+        return [*results, *(self.backend.to_numpy(array)[at].copy() for array in state)]
+
+
+def _same(left: list[NDArray[Any]], right: list[NDArray[Any]]) -> bool:
+    return all(a.tobytes() == b.tobytes() for a, b in zip(left, right, strict=True))

@@ -1,0 +1,127 @@
+"""Which rows run next. Pure: no clock, no threads, no I/O.
+
+A request is a `Work`: some rows of one session, or of none (a stateless prediction). A session's
+works run one after the other; works of different sessions share batches, and join and leave
+between ticks (cellular batching). Turns go round the tenants, and within a tenant round the
+works, so neither a busy tenant nor a long request holds up the rest.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Hashable
+from typing import Generic, Protocol, TypeVar
+
+
+class Full(Exception):
+    """No more works are taken in until some have finished."""
+
+
+class Work(Protocol):
+    """One request's rows. `session` is None where no other work can concern the same state."""
+
+    tenant: str
+    left: int  # rows to run
+    started: bool  # it has entered a batch and holds its slots
+    ended: bool  # the scheduler has let go of it
+
+    @property
+    def session(self) -> Hashable | None: ...
+
+
+W = TypeVar("W", bound=Work)
+
+
+class Scheduler(Generic[W]):
+    """The queue of one model.
+
+    max_batch: works a tick; max_queue: works admitted and not finished;
+    max_rows: rows of each work a tick, where all in the batch have as many.
+    """
+
+    def __init__(self, max_batch: int, max_queue: int, max_rows: int = 16) -> None:
+        self.max_batch, self.max_queue, self.max_rows = max_batch, max_queue, max_rows
+        self._turns: dict[str, deque[W]] = {}  # tenant -> its ready works, tenants in turn
+        self._lines: dict[Hashable, deque[W]] = {}  # session -> its works, the first is ready
+        self.admitted = 0
+        self.ready = 0
+
+    def admit(self, work: W) -> None:
+        """Queue a work. Raises Full at max_queue."""
+        if self.admitted >= self.max_queue:
+            raise Full
+        self.admitted += 1
+        if work.session is None:
+            self._enqueue(work)
+            return
+        line = self._lines.setdefault(work.session, deque())
+        line.append(work)
+        if len(line) == 1:
+            self._enqueue(work)
+
+    def next_batch(self, place: Callable[[W], bool]) -> tuple[list[W], int]:
+        """The works of the next tick and how many rows of each.
+
+        `place` gives a work the slots it needs, or says False; a work refused keeps its turn and
+        is asked first at the next tick, and only works that hold slots join after a refusal.
+        Every work returned must be handed back by `more` or `finish`.
+        """
+        batch: list[W] = []
+        refused: list[W] = []
+        tenants = deque(self._turns)
+        while tenants and len(batch) < self.max_batch:
+            tenant = tenants.popleft()
+            queue = self._turns[tenant]
+            if not queue:
+                del self._turns[tenant]
+                continue
+            tenants.append(tenant)
+            work = queue.popleft()
+            if work.ended:
+                self.ready -= 1
+                continue
+            if work.started or (not refused and place(work)):
+                work.started = True
+                batch.append(work)
+            else:
+                refused.append(work)
+        for work in reversed(refused):
+            self._turns.setdefault(work.tenant, deque()).appendleft(work)
+        self._rotate(batch)
+        self.ready -= len(batch)
+        rows = min((work.left for work in batch), default=0)
+        return batch, min(rows, self.max_rows)
+
+    def more(self, work: W) -> None:
+        """The work ran in a batch and has rows left."""
+        self._enqueue(work)
+
+    def finish(self, work: W) -> None:
+        """The work is done, failed or given up: the session's next may run.
+
+        Also for a work that never ran. Finishing one twice does nothing.
+        """
+        if work.ended:
+            return
+        work.ended = True
+        self.admitted -= 1
+        if work.session is None:
+            return
+        line = self._lines[work.session]
+        first = line[0] is work
+        line.remove(work)
+        if not line:
+            del self._lines[work.session]
+        elif first:
+            self._enqueue(line[0])
+
+    def _enqueue(self, work: W) -> None:
+        self._turns.setdefault(work.tenant, deque()).append(work)
+        self.ready += 1
+
+    def _rotate(self, batch: list[W]) -> None:
+        # Who was served last goes to the end of the round; who has nothing queued leaves it.
+        for tenant in dict.fromkeys(work.tenant for work in batch):
+            queue = self._turns.pop(tenant, None)
+            if queue:
+                self._turns[tenant] = queue

@@ -1,0 +1,89 @@
+"""Sessions the engine holds: where each one's committed state is, and its latest replies."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import secrets
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from service.messages import SessionInfo
+from service.store.store import Record, SessionRow
+
+if TYPE_CHECKING:
+    from service.engine.host import Host
+    from service.engine.job import Job
+
+ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~-]{0,63}")
+KEPT_REPLIES = 16
+
+
+class Session:
+    """A session in the engine. Its committed state is in `slot`, else in `saved`.
+
+    `pins` counts the jobs that hold it on the device; `unsaved` the rows since its checkpoint.
+    """
+
+    __slots__ = ("host", "inflight", "jobs", "pins", "replies", "row", "saved", "slot", "unsaved")
+
+    def __init__(self, row: SessionRow, host: Host) -> None:
+        self.row, self.host = row, host
+        self.slot: int | None = None
+        self.saved: bytes | None = None
+        self.pins = 0
+        self.unsaved = 0
+        self.replies: OrderedDict[str, Record] = OrderedDict()
+        self.jobs: set[Job] = set()
+        self.inflight: dict[str, Job] = {}  # those of them with an idempotency key
+
+    @property
+    def etag(self) -> str:
+        """The opaque validator of this revision of this incarnation."""
+        return f"{self.row.incarnation}-{self.row.revision}"
+
+    def remember(self, record: Record) -> None:
+        """Keep a reply for repeats of its key, the last 16 of them."""
+        if record.key is not None:
+            self.replies[record.key] = record
+            while len(self.replies) > KEPT_REPLIES:
+                self.replies.popitem(last=False)
+
+    def info(self) -> SessionInfo:
+        """The session as its owner sees it."""
+        return describe(
+            self.row, self.host.state_bytes, "device" if self.slot is not None else "host"
+        )
+
+
+def describe(row: SessionRow, state_bytes: int, tier: str) -> SessionInfo:
+    """A row as its owner sees it."""
+    return SessionInfo(
+        row.id,
+        row.model,
+        row.version,
+        row.step,
+        row.revision,
+        row.incarnation,
+        row.created_at,
+        row.committed_at,
+        row.expires_at,
+        tier,
+        state_bytes,
+        row.forked_from,
+    )
+
+
+def draw_id(tenant: str, model: str, key: str | None) -> str:
+    """A new session's id: random, or with an idempotency key always the same for that key."""
+    if key is None:
+        raw = secrets.token_bytes(15)
+    else:
+        raw = hashlib.blake2b("\0".join((tenant, model, key)).encode(), digest_size=15).digest()
+    return base64.b32encode(raw).decode().lower()
+
+
+def draw_incarnation() -> str:
+    """What tells a session from an earlier one of the same id."""
+    return secrets.token_hex(4)

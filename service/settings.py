@@ -1,0 +1,182 @@
+"""What can be set, read once from the environment: one frozen `Settings` for every process."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import Meta
+
+PREFIX = "NTM_"
+ENGINE_SOCKET = "NTM_ENGINE_SOCKET"  # internal: from the supervisor to its children
+LIFELINE_FD = "NTM_LIFELINE_FD"  # internal: read by service/lifeline.py, no setting
+ZOO = str(Path(__file__).resolve().parent.parent / "model" / "zoo")
+DAY_S = 86_400.0
+YEAR_S = 366 * DAY_S
+
+
+class SettingsError(Exception):
+    """A setting that cannot be used. Says which variable, what was expected and what it got."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Every setting with its meaning, unit and default. `NTM_PORT` sets `port`, and so on."""
+
+    host: Annotated[str, Meta(min_length=1, description="Address to listen on.")] = "127.0.0.1"
+    port: Annotated[
+        int, Meta(ge=0, le=65535, description="TCP port to listen on; 0 draws a free one.")
+    ] = 8000
+    models: Annotated[
+        tuple[str, ...],
+        Meta(
+            min_length=1,
+            description="Folders, separated by colons: each a bundle, a folder of bundles, or a "
+            "zoo of <name>/bundle. Default: the zoo that comes with the package.",
+        ),
+    ] = (ZOO,)
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"],
+        Meta(description="Where models run; auto takes CUDA where the runtime offers it."),
+    ] = "auto"
+    runtime: Annotated[
+        Literal["auto", "onnx", "torchscript"],
+        Meta(description="What runs a bundle; auto is ONNX Runtime."),
+    ] = "auto"
+    store: Annotated[
+        Literal["memory"],
+        Meta(description="Where sessions are kept; memory loses them when the engine stops."),
+    ] = "memory"
+    durability: Annotated[
+        Literal["sync", "async", "off"],
+        Meta(
+            description="What an answer waits for: sync the store's commit, async and off less. "
+            "The memory store commits at once under all three."
+        ),
+    ] = "sync"
+    slots: Annotated[
+        int, Meta(ge=3, le=1 << 20, description="Session states on the device, a model.")
+    ] = 256
+    max_batch: Annotated[
+        int, Meta(ge=1, le=4096, description="Sessions stepped by one call of the runtime.")
+    ] = 32
+    max_queue: Annotated[
+        int, Meta(ge=1, le=1 << 20, description="Requests waiting, a model; more get 429.")
+    ] = 4096
+    request_timeout_s: Annotated[
+        float, Meta(gt=0, le=DAY_S, description="Seconds a request may take; then 504.")
+    ] = 30.0
+    idle_ttl_s: Annotated[
+        float,
+        Meta(gt=0, le=YEAR_S, description="Seconds after its last commit at which a session ends."),
+    ] = DAY_S
+    max_sessions: Annotated[int, Meta(ge=1, description="Live sessions; more get 429.")] = 100_000
+    max_body_bytes: Annotated[
+        int, Meta(ge=1024, le=1 << 30, description="Bytes of a request's body; more get 413.")
+    ] = 8 * 1024 * 1024
+    max_rows: Annotated[
+        int, Meta(ge=1, le=1 << 20, description="Rows of one request; more get 413.")
+    ] = 4096
+    checkpoint_rows: Annotated[
+        int,
+        Meta(ge=1, le=1 << 20, description="Rows a session steps until its state is stored anew."),
+    ] = 8
+    fronts: Annotated[int, Meta(ge=1, le=64, description="Front processes.")] = 1
+    drain_s: Annotated[
+        float,
+        Meta(ge=0, le=3600, description="Seconds that open requests have to finish on SIGTERM."),
+    ] = 30.0
+    trust_code: Annotated[
+        bool,
+        Meta(description="1 lets bundles run TorchScript, which is a program, not data."),
+    ] = False
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Meta(description="Least level logged.")
+    ] = "info"
+    threads: Annotated[int, Meta(ge=1, le=1024, description="Threads of one runtime.")] = 1
+    engine_socket: Annotated[
+        str, Meta(description="Internal: the engine's Unix socket, set by the supervisor.")
+    ] = ""
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> Settings:
+        """The settings of `environ`. Raises SettingsError for an unknown or unusable variable."""
+        values: dict[str, Any] = {}
+        for variable, text in environ.items():
+            if not variable.startswith(PREFIX) or variable == LIFELINE_FD:
+                continue
+            name = variable.removeprefix(PREFIX).lower()
+            if name not in cls.__struct_fields__ or variable != variable_of(name):
+                raise SettingsError(_unknown(variable))
+            values[name] = _parse(variable, text, _HINTS[name])
+        return cls(**values)
+
+    def to_env(self) -> dict[str, str]:
+        """The variables that give these settings again."""
+        return {
+            variable_of(name): _text(getattr(self, name))
+            for name in self.__struct_fields__
+            if name != "engine_socket" or self.engine_socket
+        }
+
+
+_HINTS: dict[str, Any] = get_type_hints(Settings, include_extras=True)
+
+
+def variable_of(name: str) -> str:
+    """The environment variable of a field."""
+    return PREFIX + name.upper()
+
+
+def table() -> list[tuple[str, str, str]]:
+    """Each public setting: variable, default, meaning."""
+    return [
+        (variable_of(field.name), _text(field.default), _meta(_HINTS[field.name]).description or "")
+        for field in msgspec.structs.fields(Settings)
+        if variable_of(field.name) != ENGINE_SOCKET
+    ]
+
+
+def _meta(hint: Any) -> Meta:
+    return hint.__metadata__[0]
+
+
+def _parse(variable: str, text: str, hint: Any) -> Any:
+    value: Any = text.strip()
+    if get_origin(hint.__origin__) is tuple:
+        value = [part for part in value.split(os.pathsep) if part]
+    try:
+        return msgspec.convert(value, hint, strict=False)
+    except msgspec.ValidationError:
+        raise SettingsError(f"{variable}: expected {_expected(hint)}, got {text!r}") from None
+
+
+def _expected(hint: Any) -> str:
+    bare, meta = hint.__origin__, _meta(hint)
+    if get_origin(bare) is Literal:
+        return "one of " + ", ".join(get_args(bare))
+    if bare is bool:
+        return "0 or 1"
+    if bare is str or get_origin(bare) is tuple:
+        return "something that is not empty"
+    kind = "a whole number" if bare is int else "a number"
+    least = f"above {meta.gt:g}" if meta.gt is not None else f"from {meta.ge:g}"
+    return f"{kind} {least}" + ("" if meta.le is None else f" to {meta.le:.15g}")
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, tuple):
+        return os.pathsep.join(cast("tuple[str, ...]", value))
+    if isinstance(value, bool):
+        return "1" if value else "0"
+    return f"{value:.15g}" if isinstance(value, float) else str(value)
+
+
+def _unknown(variable: str) -> str:
+    known = [name for name, _, _ in table()]
+    close = difflib.get_close_matches(variable, known, n=1)
+    hint = f"did you mean {close[0]}?" if close else "known are " + ", ".join(known)
+    return f"{variable}: there is no such setting; {hint}"

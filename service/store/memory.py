@@ -1,0 +1,231 @@
+"""Sessions in this process's memory: fast, and gone with the engine."""
+
+from __future__ import annotations
+
+import heapq
+from collections import OrderedDict
+from collections.abc import Sequence
+from time import time
+from typing import Any
+
+from msgspec.structs import replace
+from sortedcontainers import SortedDict
+
+from service.store.store import (
+    Change,
+    Checkpoint,
+    Committed,
+    Damaged,
+    Gone,
+    Outcome,
+    Record,
+    Replayed,
+    Retention,
+    SessionKey,
+    SessionRow,
+    Stale,
+    Stored,
+)
+from service.store.timeline import Mark, base_of, leads_to, outdated, revision_at
+
+
+class _Entry:
+    __slots__ = ("checkpoints", "records", "row")
+
+    def __init__(self, row: SessionRow) -> None:
+        self.row = row
+        self.checkpoints: list[Checkpoint] = []  # in order of revision, as are the records
+        self.records: list[Record] = []
+
+    def reply(self, record: Record | None) -> Record | None:
+        """What was answered to the key of `record` before."""
+        if record is None or record.key is None:
+            return None
+        return next((old for old in self.records if old.key == record.key), None)
+
+    def marks(self) -> tuple[list[Mark], list[Mark]]:
+        """The records and the checkpoints without their bytes."""
+        records = [Mark(r.revision, r.step, r.count, r.key) for r in self.records]
+        return records, [Mark(c.revision, c.step, name=c.name) for c in self.checkpoints]
+
+
+class MemoryStore:
+    """A `Store` of dictionaries."""
+
+    name = "memory"
+    shared = False
+
+    def __init__(self, retention: Retention | None = None) -> None:
+        self._retention = retention or Retention()
+        self._tenants: dict[str, Any] = {}  # tenant -> SortedDict of id -> _Entry
+        self._tombstones: OrderedDict[SessionKey, tuple[str, float]] = OrderedDict()
+        self._expiry: list[tuple[float, SessionKey]] = []
+        self._counts: dict[tuple[str, str], int] = {}
+
+    async def commit(self, changes: Sequence[Change]) -> list[Outcome]:
+        """See `Store`."""
+        return [self._apply(change) for change in changes]
+
+    async def load(self, key: SessionKey) -> Stored | Gone | Damaged:
+        """See `Store`."""
+        entry = self._find(key)
+        if entry is None:
+            return self._gone(key)
+        checkpoint = entry.checkpoints[-1]
+        later = [record for record in entry.records if record.revision > checkpoint.revision]
+        return Stored(entry.row, checkpoint, later, self._replies(entry))
+
+    async def row(self, key: SessionKey) -> SessionRow | Gone:
+        """See `Store`."""
+        entry = self._find(key)
+        return self._gone(key) if entry is None else entry.row
+
+    async def at(
+        self,
+        key: SessionKey,
+        *,
+        step: int | None = None,
+        revision: int | None = None,
+        snapshot: str | None = None,
+    ) -> Stored | Gone | Damaged | None:
+        """See `Store`."""
+        entry = self._find(key)
+        if entry is None:
+            return self._gone(key)
+        if snapshot is not None:
+            found = [c for c in entry.checkpoints if c.name == snapshot]
+            return Stored(entry.row, found[0], [], []) if found else None
+        records, checkpoints = entry.marks()
+        if step is not None:
+            revision = revision_at(step, records, checkpoints)
+        base = None if revision is None else base_of(revision, checkpoints)
+        path = leads_to(revision, base, records) if base and revision is not None else None
+        if base is None or path is None:
+            return None
+        checkpoint = next(c for c in entry.checkpoints if c.revision == base.revision)
+        wanted = {mark.revision for mark in path}
+        return Stored(entry.row, checkpoint, [r for r in entry.records if r.revision in wanted], [])
+
+    async def history(self, key: SessionKey, before: int | None, limit: int) -> list[Record] | Gone:
+        """See `Store`."""
+        entry = self._find(key)
+        if entry is None:
+            return self._gone(key)
+        found = [r for r in reversed(entry.records) if before is None or r.revision < before]
+        return found[:limit]
+
+    async def snapshots(self, key: SessionKey) -> list[Checkpoint] | Gone:
+        """See `Store`."""
+        entry = self._find(key)
+        if entry is None:
+            return self._gone(key)
+        return [replace(c, state=None) for c in entry.checkpoints if c.name is not None]
+
+    async def rows(
+        self, tenant: str, after: str | None, limit: int, model: str | None
+    ) -> list[SessionRow]:
+        """See `Store`."""
+        entries = self._tenants.get(tenant)
+        found: list[SessionRow] = []
+        if entries is None:
+            return found
+        for name in entries.irange(after, inclusive=(after is None, True)):
+            row = entries[name].row
+            if model is None or row.model == model:
+                found.append(row)
+                if len(found) == limit:
+                    break
+        return found
+
+    async def expired(self, now: float, limit: int) -> list[SessionRow]:
+        """See `Store`."""
+        found: list[SessionRow] = []
+        while self._expiry and self._expiry[0][0] <= now and len(found) < limit:
+            _, key = heapq.heappop(self._expiry)
+            entry = self._find(key)
+            if entry is None:
+                continue
+            if entry.row.expires_at <= now:
+                found.append(entry.row)
+            # A session stepped since is due later; one returned stays due until it has ended.
+            heapq.heappush(self._expiry, (max(entry.row.expires_at, now + 1), key))
+        return found
+
+    async def count(self, model: tuple[str, str] | None = None) -> int:
+        """See `Store`."""
+        return sum(self._counts.values()) if model is None else self._counts.get(model, 0)
+
+    async def close(self) -> None:
+        """See `Store`."""
+
+    def _find(self, key: SessionKey) -> _Entry | None:
+        entries = self._tenants.get(key.tenant)
+        return None if entries is None else entries.get(key.id)
+
+    def _gone(self, key: SessionKey) -> Gone:
+        reason, until = self._tombstones.get(key, (None, 0.0))
+        return Gone(reason if until > time() else None)
+
+    def _replies(self, entry: _Entry) -> list[Record]:
+        keyed = [record for record in entry.records if record.key is not None]
+        return keyed[-self._retention.replies :] if self._retention.replies else []
+
+    def _apply(self, change: Change) -> Outcome:
+        key, entry = change.row.key, self._find(change.row.key)
+        if entry is None:
+            return self._create(change) if change.expected is None else self._gone(key)
+        before = entry.reply(change.record)
+        if before is not None:
+            return Replayed(before)
+        if (entry.row.incarnation, entry.row.revision) != change.expected:
+            return Stale(entry.row)
+        if change.ended is not None:
+            self._end(entry.row, change.ended)
+        else:
+            self._write(entry, change)
+        return Committed()
+
+    def _create(self, change: Change) -> Outcome:
+        row, entry = change.row, _Entry(change.row)
+        entry.checkpoints.append(change.checkpoint or Checkpoint(row.revision, row.step, None))
+        if change.record is not None:
+            entry.records.append(change.record)
+        self._tenants.setdefault(row.tenant, SortedDict())[row.id] = entry
+        self._tombstones.pop(row.key, None)
+        heapq.heappush(self._expiry, (row.expires_at, row.key))
+        self._count(row, 1)
+        return Committed()
+
+    def _write(self, entry: _Entry, change: Change) -> None:
+        self._count(entry.row, -1)
+        self._count(change.row, 1)
+        entry.row = change.row
+        if change.record is not None:
+            entry.records.append(change.record)
+        if change.checkpoint is not None:
+            entry.checkpoints.append(change.checkpoint)
+            self._trim(entry)
+
+    def _trim(self, entry: _Entry) -> None:
+        """Only where a checkpoint is written, so that it costs little a step."""
+        old = outdated(*entry.marks(), self._retention)
+        records, checkpoints = set(old.records), set(old.checkpoints)
+        entry.records = [r for r in entry.records if r.revision not in records]
+        entry.checkpoints = [
+            c for c in entry.checkpoints if c.name is not None or c.revision not in checkpoints
+        ]
+
+    def _end(self, row: SessionRow, reason: str) -> None:
+        entries = self._tenants[row.tenant]
+        del entries[row.id]
+        if not entries:
+            del self._tenants[row.tenant]
+        self._count(row, -1)
+        now = time()
+        self._tombstones[row.key] = (reason, now + self._retention.tombstone_s)
+        while self._tombstones and next(iter(self._tombstones.values()))[1] <= now:
+            self._tombstones.popitem(last=False)
+
+    def _count(self, row: SessionRow, by: int) -> None:
+        model = (row.model, row.version)
+        self._counts[model] = self._counts.get(model, 0) + by

@@ -8,10 +8,15 @@
     ├── NotFound
     │   ├── RouteNotFound         404     route_not_found
     │   ├── ModelNotFound         404     model_not_found
-    │   └── SessionNotFound       404     session_not_found
+    │   ├── SessionNotFound       404     session_not_found
+    │   └── PointNotKept          404     point_not_kept
     ├── MethodNotAllowed          405     method_not_allowed
     ├── BodyTimeout               408     body_timeout
     ├── SessionExists             409     session_exists
+    ├── SnapshotExists            409     snapshot_exists
+    ├── SpecMismatch              409     spec_mismatch
+    ├── VersionInUse              409     version_in_use
+    ├── BundleChanged             409     bundle_changed
     ├── SessionExpired            410     session_expired
     ├── RevisionMismatch          412     revision_mismatch
     ├── TooLarge
@@ -21,14 +26,18 @@
     ├── KeyReused                 422     key_reused
     ├── TooMany
     │   ├── QueueFull             429     queue_full
-    │   └── TooManySessions       429     too_many_sessions
+    │   ├── TooManySessions       429     too_many_sessions
+    │   └── TooManySnapshots      429     too_many_snapshots
     ├── ClientGone                499     client_gone            (counted, never received)
     ├── Internal                  500     internal
+    ├── StateDamaged              500     state_damaged
     ├── Unavailable
     │   ├── EngineUnavailable     503     engine_unavailable
     │   ├── NotReady              503     not_ready
     │   ├── ModelNotLoaded        503     model_not_loaded
     │   ├── Draining              503     draining
+    │   ├── StoreAway             503     store_away
+    │   ├── StoreRolledBack       503     store_rolled_back
     │   └── CommitUnknown         503     commit_unknown
     └── DeadlineExceeded          504     deadline_exceeded
 
@@ -150,6 +159,36 @@ class BodyTimeout(NtmError):
     status, code, title = 408, "body_timeout", "The body took too long to arrive"
 
 
+class PointNotKept(NotFound):
+    """The history does not reach back there, or there is no such snapshot."""
+
+    code, title = "point_not_kept", "This point of the session is not kept"
+
+
+class SnapshotExists(NtmError):
+    """The session has a snapshot of that name."""
+
+    status, code, title = 409, "snapshot_exists", "There is a snapshot of this name"
+
+
+class SpecMismatch(NtmError):
+    """A state of another make than the model's."""
+
+    status, code, title = 409, "spec_mismatch", "The state is of another make"
+
+
+class VersionInUse(NtmError):
+    """A version that live sessions are on."""
+
+    status, code, title = 409, "version_in_use", "Sessions live on this version"
+
+
+class BundleChanged(NtmError):
+    """A bundle that is another than the one loaded under its name and version."""
+
+    status, code, title = 409, "bundle_changed", "Another bundle is loaded under this version"
+
+
 class SessionExists(NtmError):
     """A session of that id lives."""
 
@@ -216,6 +255,12 @@ class TooManySessions(TooMany):
     code, title = "too_many_sessions", "There are too many sessions"
 
 
+class TooManySnapshots(TooMany):
+    """NTM_MAX_SNAPSHOTS are kept."""
+
+    code, title = "too_many_snapshots", "The session keeps too many snapshots"
+
+
 class ClientGone(NtmError):
     """The client went away before its answer. Counted under 499, never received."""
 
@@ -226,6 +271,12 @@ class Internal(NtmError):
     """A defect of the server."""
 
     status, code, title = 500, "internal", "The server failed"
+
+
+class StateDamaged(NtmError):
+    """What is stored of the session does not match its checksum."""
+
+    status, code, title = 500, "state_damaged", "The stored session is damaged"
 
 
 class Unavailable(NtmError):
@@ -256,6 +307,18 @@ class Draining(Unavailable):
     """The server is stopping."""
 
     code, title = "draining", "The server is stopping"
+
+
+class StoreAway(Unavailable):
+    """The store cannot be reached. Nothing was changed."""
+
+    code, title = "store_away", "The store cannot be reached"
+
+
+class StoreRolledBack(Unavailable):
+    """The store came back without something that was acknowledged."""
+
+    code, title = "store_rolled_back", "The store is behind what was acknowledged"
 
 
 class CommitUnknown(Unavailable):

@@ -97,6 +97,102 @@ class Delete(msgspec.Struct, frozen=True, array_like=True, tag="delete"):
     guard: Guard
 
 
+class Reset(msgspec.Struct, frozen=True, array_like=True, tag="reset"):
+    """Back to the initial state and step 0. Result: `Moved`."""
+
+    tenant: str
+    session: str
+    guard: Guard
+
+
+class Point(msgspec.Struct, frozen=True, array_like=True):
+    """A point of a session's past; all None: where it stands now."""
+
+    step: int | None = None
+    revision: int | None = None
+    snapshot: str | None = None
+
+
+class Restore(msgspec.Struct, frozen=True, array_like=True, tag="restore"):
+    """Back to a kept point. Result: `Moved`."""
+
+    tenant: str
+    session: str
+    point: Point
+    guard: Guard
+
+
+class Fork(msgspec.Struct, frozen=True, array_like=True, tag="fork"):
+    """A new session that goes on from a point of this one. Result: `SessionInfo`."""
+
+    tenant: str
+    session: str
+    point: Point
+    id: str | None  # of the new session; None: the engine draws one
+    idle_ttl_s: float | None
+    guard: Guard
+
+
+class Snapshot(msgspec.Struct, frozen=True, array_like=True, tag="snapshot"):
+    """Keep where the session stands, by name. Result: `SnapshotInfo`."""
+
+    tenant: str
+    session: str
+    name: str | None
+    guard: Guard
+
+
+class ListSnapshots(msgspec.Struct, frozen=True, array_like=True, tag="snapshots"):
+    """Result: `list[SnapshotInfo]`, oldest first."""
+
+    tenant: str
+    session: str
+
+
+class History(msgspec.Struct, frozen=True, array_like=True, tag="history"):
+    """Kept records, newest first, those before a revision. Result: `HistoryPage`."""
+
+    tenant: str
+    session: str
+    before: int | None
+    limit: int
+
+
+class Import(msgspec.Struct, frozen=True, array_like=True, tag="import"):
+    """Put a whole state in place, as `Memory` gave it. Result: `Moved`."""
+
+    tenant: str
+    session: str
+    spec: str  # fingerprint of the state spec that the tensors were taken under
+    step: int | None  # None: the session's own
+    tensors: dict[str, bytes]
+    guard: Guard
+
+
+class Migrate(msgspec.Struct, frozen=True, array_like=True, tag="migrate"):
+    """Go on with another version of the model. Result: `Moved`."""
+
+    tenant: str
+    session: str
+    version: str
+    guard: Guard
+
+
+class Reload(msgspec.Struct, frozen=True, array_like=True, tag="reload"):
+    """Load the bundles that are new under NTM_MODELS. Result: `list[ModelInfo]`, the new ones."""
+
+
+class Unload(msgspec.Struct, frozen=True, array_like=True, tag="unload"):
+    """Serve a version no longer. Refused while it has live sessions, unless `force`. Result: None.
+
+    The sessions stay in the store and answer `model_not_loaded` until it is loaded again.
+    """
+
+    model: str
+    version: str
+    force: bool
+
+
 Request = (
     ListModels
     | Health
@@ -108,6 +204,16 @@ Request = (
     | ListSessions
     | Memory
     | Delete
+    | Reset
+    | Restore
+    | Fork
+    | Snapshot
+    | ListSnapshots
+    | History
+    | Import
+    | Migrate
+    | Reload
+    | Unload
 )
 
 
@@ -209,9 +315,51 @@ class PredictResult(msgspec.Struct, frozen=True):
     dims: tuple[int, int]
 
 
-class StateResult(msgspec.Struct, frozen=True):
-    """The committed state after `step` rows."""
+class Moved(msgspec.Struct, frozen=True):
+    """Where a mutation that is no step left the session."""
 
+    step: int
+    revision: int
+    incarnation: str
+    version: str
+    replayed: bool = False
+
+
+class SnapshotInfo(msgspec.Struct, frozen=True):
+    """A kept point. `created_at` is in Unix seconds."""
+
+    name: str
+    step: int
+    revision: int
+    created_at: float
+
+
+class HistoryRecord(msgspec.Struct, frozen=True):
+    """A mutation: rows (count, X) and outputs (count, Y), empty where it was no step."""
+
+    kind: str
+    revision: int
+    step: int
+    count: int
+    rows: bytes
+    outputs: bytes
+
+
+class HistoryPage(msgspec.Struct, frozen=True):
+    """`before` asks for the next page; None on the last."""
+
+    input_size: int
+    output_size: int
+    records: list[HistoryRecord]
+    before: int | None
+
+
+class StateResult(msgspec.Struct, frozen=True):
+    """The committed state after `step` rows. spec: the fingerprint of the state spec."""
+
+    model: str
+    version: str
+    spec: str
     step: int
     revision: int
     incarnation: str

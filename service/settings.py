@@ -84,6 +84,29 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int,
         Meta(ge=1, le=1 << 20, description="Rows a session steps until its state is stored anew."),
     ] = 8
+    host_state_bytes: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="Bytes of session state held in memory off the device; the least recently "
+            "used go to the store.",
+        ),
+    ] = 1 << 30
+    device_state_bytes: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="Bytes of session state on the device, all models together; 0 leaves it "
+            "to NTM_SLOTS.",
+        ),
+    ] = 0
+    max_snapshots: Annotated[
+        int, Meta(ge=0, description="Snapshots a session keeps; more get 429.")
+    ] = 64
+    max_reply_bytes: Annotated[
+        int,
+        Meta(ge=64, description="Bytes of one answer's outputs, kept for a repeat; more get 413."),
+    ] = 1 << 20
     fronts: Annotated[int, Meta(ge=1, le=64, description="Front processes.")] = 1
     drain_s: Annotated[
         float,
@@ -172,7 +195,7 @@ def _text(value: Any) -> str:
         return os.pathsep.join(cast("tuple[str, ...]", value))
     if isinstance(value, bool):
         return "1" if value else "0"
-    return f"{value:.15g}" if isinstance(value, float) else str(value)
+    return str(value).removesuffix(".0")
 
 
 def _unknown(variable: str) -> str:

@@ -42,9 +42,9 @@ class Arena:
 
     def release(self, slot: int) -> bool:
         """Let go of a slot. True when it is free again and its content is nobody's."""
-        self._holders[slot] -= 1
-        if self._holders[slot] < 0:
+        if self._holders[slot] < 1:
             raise RuntimeError(f"slot {slot} was released more often than held")
+        self._holders[slot] -= 1
         if self._holders[slot] == 0:
             self._free.append(slot)
             return True

@@ -24,8 +24,9 @@ def session_of(job: Job) -> Session:
 
 def change_of(job: Job, checkpoint_rows: int) -> Change:
     """A step as the store sees it; with a checkpoint where as many rows have none yet."""
-    session = session_of(job)
-    row = session.row
+    session, row = session_of(job), job.base
+    if row is None:
+        raise RuntimeError("only a job that has run can commit")
     after = msgspec.structs.replace(
         row, revision=row.revision + 1, step=row.step + len(job.rows), committed_at=time()
     )

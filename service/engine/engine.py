@@ -14,6 +14,7 @@ from collections.abc import Coroutine
 from time import monotonic
 from typing import Any
 
+from service.engine import mutations
 from service.engine.commit import change_of, result_of, session_of
 from service.engine.host import Host
 from service.engine.job import Job, Ticket, make_job
@@ -30,25 +31,44 @@ from service.errors import (
     Internal,
     NtmError,
     QueueFull,
+    StoreAway,
 )
 from service.messages import (
     Call,
     Create,
     Delete,
     Describe,
+    Fork,
     Health,
     HealthInfo,
+    History,
+    Import,
     ListModels,
     ListSessions,
+    ListSnapshots,
     Memory,
     Metrics,
+    Migrate,
     Predict,
     PredictResult,
     Request,
+    Reset,
+    Restore,
+    Snapshot,
     Steps,
 )
 from service.settings import Settings
-from service.store.store import Change, Committed, Gone, Outcome, Store
+from service.store.store import (
+    Change,
+    Committed,
+    Damaged,
+    Gone,
+    Outcome,
+    Record,
+    Stale,
+    Store,
+    StoreUnavailable,
+)
 
 log = logging.getLogger("ntm.engine")
 DEADLINES_S = 0.05  # how often they are looked at while jobs wait
@@ -60,9 +80,10 @@ class Engine:
 
     def __init__(self, settings: Settings, store: Store, metrics: EngineMetrics) -> None:
         self.settings, self.store, self.metrics = settings, store, metrics
-        self.life = Lifecycle(settings, store, metrics)
+        self.life = Lifecycle(settings, store, metrics, self._run_anew)
         self.draining = False
-        self._jobs: dict[Ticket, Job] = {}
+        self._jobs: set[Job] = set()
+        self._opening: set[Ticket] = set()  # of steps whose session is being loaded
         self._kicked = self._watching = False
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -84,7 +105,7 @@ class Engine:
                 case Steps() as request:
                     session = self.life.held(request.tenant, request.session)
                     if session is None:
-                        self._spawn(self._open_and_step(request, call.timeout_s, ticket), ticket)
+                        self._open(request, call.timeout_s, ticket)
                     else:
                         self._step(request, session, call.timeout_s, ticket)
                 case Predict() as request:
@@ -96,21 +117,27 @@ class Engine:
                     self._spawn(self._answer(request, ticket), ticket)
         except NtmError as error:
             ticket.fail(error)
+        except Exception as error:  # a defect costs its caller, nobody else
+            log.exception("a call failed")
+            ticket.fail(Internal(f"the call failed: {type(error).__name__}"))
 
     def cancel(self, ticket: Ticket) -> None:
         """The client has gone: give its job up, unless others wait for it or it is committing."""
-        job = self._jobs.pop(ticket, None)
-        if job is None or job.committing:
-            return
-        job.tickets.remove(ticket)
-        if not job.tickets:
-            job.host.give_up(job, ClientGone("the client went away"))
-            self._kick()
+        job = ticket.job
+        if job is None:
+            self._opening.discard(ticket)
+        elif not job.ended and not job.committing:
+            error = ClientGone("the client went away")
+            job.tickets.remove(ticket)
+            ticket.fail(error)
+            if not job.tickets:
+                job.host.give_up(job, error)
+                self._kick()
 
     async def drain(self) -> None:
         """Refuse new calls, and return when those taken in are answered."""
         self.draining = True
-        while self._jobs or self._tasks:
+        while self._tasks or not all(job.ended for job in self._jobs):
             await asyncio.sleep(0.005)
 
     async def sweep(self) -> None:
@@ -119,6 +146,9 @@ class Engine:
             await asyncio.sleep(SWEEP_S)
             try:
                 await self.life.sweep()
+                await self.life.spill(self.settings.host_state_bytes)
+            except StoreUnavailable as error:
+                log.warning("the store is away: %s", error)
             except Exception:
                 log.exception("a sweep failed")
 
@@ -130,11 +160,13 @@ class Engine:
                 ready = bool(self.life.hosts)
                 ticket.reply(HealthInfo(ready, "" if ready else "no model is loaded"))
             case Metrics():
-                ticket.reply(await self.life.metrics_text())
+                await self.life.update_gauges()
+                ticket.reply(self.metrics.text())
             case Create():
                 ticket.reply(await self.life.create(request))
             case Describe():
-                ticket.reply((await self.life.open(request.tenant, request.session)).info())
+                session = await self.life.open(request.tenant, request.session, fresh=True)
+                ticket.reply(session.info())
             case ListSessions():
                 ticket.reply(await self.life.page(request))
             case Memory():
@@ -142,12 +174,41 @@ class Engine:
             case Delete():
                 await self.life.delete(request)
                 ticket.reply(None)
+            case Reset():
+                ticket.reply(await mutations.reset(self.life, request))
+            case Restore():
+                ticket.reply(await mutations.restore(self.life, request))
+            case Import():
+                ticket.reply(await mutations.import_state(self.life, request))
+            case Migrate():
+                ticket.reply(await mutations.migrate(self.life, request))
+            case Fork():
+                ticket.reply(await mutations.fork(self.life, request))
+            case Snapshot():
+                ticket.reply(await mutations.snapshot(self.life, request))
+            case ListSnapshots():
+                found = await mutations.snapshots(self.life, request.tenant, request.session)
+                ticket.reply(found)
+            case History():
+                ticket.reply(await self.life.history(request))
             case _:
                 raise TypeError(f"{type(request).__name__} is no cold call")
 
-    async def _open_and_step(self, request: Steps, timeout_s: float, ticket: Ticket) -> None:
-        session = await self.life.open(request.tenant, request.session)
-        self._step(request, session, timeout_s, ticket)
+    def _open(self, request: Steps, timeout_s: float, ticket: Ticket) -> None:
+        self._opening.add(ticket)
+        self._spawn(self._open_and_step(request, monotonic() + timeout_s, ticket), ticket)
+
+    async def _open_and_step(self, request: Steps, deadline: float, ticket: Ticket) -> None:
+        try:
+            session = await self.life.open(request.tenant, request.session)
+            if ticket not in self._opening:
+                raise ClientGone("the client went away")
+        finally:
+            self._opening.discard(ticket)
+        left = deadline - monotonic()
+        if left <= 0:
+            raise DeadlineExceeded("not done within its deadline")
+        self._step(request, session, left, ticket)
 
     def _step(self, request: Steps, session: Session, timeout_s: float, ticket: Ticket) -> None:
         guard = request.guard
@@ -159,12 +220,10 @@ class Engine:
             if record:
                 return ticket.reply(result_of(session, record, replayed=True))
             if running:
-                running.tickets.append(ticket)
-                self._jobs[ticket] = running
-                return None
+                return running.join(ticket)
         job = make_job(request, session, session.host, timeout_s)
         self._admit(job, session.host, ticket)
-        session.jobs.add(job)
+        session.jobs[job] = None
         if guard.key is not None:
             session.inflight[guard.key] = job
         return None
@@ -175,8 +234,8 @@ class Engine:
         except Full:
             full = host.scheduler.max_queue
             raise QueueFull(f"{full} requests wait already: the most allowed") from None
-        job.tickets.append(ticket)
-        self._jobs[ticket] = job
+        job.join(ticket)
+        self._jobs.add(job)
         self._kick()
         self._watch()
 
@@ -206,34 +265,36 @@ class Engine:
                 host.release(job)
                 output = job.output()
                 self._done(job, PredictResult(output.tobytes(), output.shape))
-        if steps:
-            begun = monotonic()
-            changes = [change_of(job, self.settings.checkpoint_rows) for job in steps]
-            outcomes = await self._store(steps, changes)
-            self.metrics.commit_seconds.observe(monotonic() - begun)
-            for job, change, outcome in zip(steps, changes, outcomes, strict=False):
-                self._settle(job, change, outcome)
-        self._kick()
-
-    async def _store(self, jobs: list[Job], changes: list[Change]) -> list[Outcome]:
         try:
-            return await self.store.commit(changes)
+            if steps:
+                await self._store(steps)
         except Exception:
             # Whether the store has it cannot be known here: a retry with the key finds out.
             log.exception("a commit failed")
-            for job in jobs:
-                tickets = list(job.tickets)
-                job.host.give_up(job, CommitUnknown("the commit's outcome is unknown"))
-                for ticket in tickets:
-                    self._jobs.pop(ticket, None)
-                self.life.forget(session_of(job))
-            return []
+            for job in steps:
+                self._lose(job)
+        self._kick()
+
+    async def _store(self, jobs: list[Job]) -> None:
+        begun = monotonic()
+        changes = [change_of(job, self.settings.checkpoint_rows) for job in jobs]
+        outcomes = await self.store.commit(changes)
+        self.metrics.commit_seconds.observe(monotonic() - begun)
+        for job, change, outcome in zip(jobs, changes, outcomes, strict=True):
+            self._settle(job, change, outcome)
+
+    def _lose(self, job: Job) -> None:
+        """Nobody knows whether the job was committed. The session's others look at the store."""
+        error = CommitUnknown("the commit's outcome is unknown")
+        if job.ended:
+            job.fail(error)
+        else:
+            job.host.give_up(job, error)
+            self._run_anew(session_of(job))
 
     def _done(self, job: Job, result: Any) -> None:
-        for ticket in job.tickets:
-            self._jobs.pop(ticket, None)
-            ticket.reply(result)
-        job.tickets.clear()
+        self._jobs.discard(job)
+        job.reply(result)
 
     def _watch(self) -> None:
         if not self._watching:
@@ -244,13 +305,10 @@ class Engine:
         """Give up what is past its deadline. A job that is committing gets its true outcome."""
         self._watching = False
         now = monotonic()
-        for job in {job for job in self._jobs.values() if job.deadline <= now}:
-            if not job.committing:
-                tickets = list(job.tickets)
-                job.host.give_up(job, DeadlineExceeded("not done within its deadline"))
-                for ticket in tickets:
-                    self._jobs.pop(ticket, None)
-                self._kick()
+        self._jobs = {job for job in self._jobs if not job.ended}
+        for job in [job for job in self._jobs if job.deadline <= now and not job.committing]:
+            job.host.give_up(job, DeadlineExceeded("not done within its deadline"))
+            self._kick()
         if self._jobs:
             self._watch()
 
@@ -259,31 +317,40 @@ class Engine:
         session = session_of(job)
         match outcome:
             case Committed() if change.record is not None:
+                if not self.life.is_held(session):
+                    return self._done_elsewhere(job, session, change.record)
                 job.host.commit(job)
                 session.row = change.row
                 session.remember(change.record)
                 session.unsaved = 0 if change.checkpoint else session.unsaved + len(job.rows)
                 trace = job.trace_arrays() if job.trace else None
                 self._done(job, result_of(session, change.record, trace))
-            case Gone():
-                job.committing = False
-                self.life.drop(session.row.key, outcome.reason or "deleted")
+            case Gone() | Damaged():
+                error = self.life.refusal(session.row.id, outcome)
+                job.host.give_up(job, error)
+                self.life.drop(session, error)
+            case Stale(row):
+                self.life.moved_on(session, row)
+                self._run_anew(session)
             case _:
                 self._run_anew(session)
+
+    def _done_elsewhere(self, job: Job, session: Session, record: Record) -> None:
+        """The step is committed; what was held of its session has been let go of meanwhile."""
+        job.host.release(job)
+        trace = job.trace_arrays() if job.trace else None
+        self._done(job, result_of(session, record, trace))
 
     def _run_anew(self, session: Session) -> None:
         """The store is ahead of this engine: forget the session and take its steps in again,
         which looks each one's key up and holds each one's If-Match against what is stored."""
-        jobs = list(session.jobs)
+        jobs = [job for job in session.jobs if not job.committing]
         self.life.forget(session)
         for job in jobs:
-            left = job.deadline - monotonic()
-            tickets = list(job.tickets)
             job.host.release(job)
-            for ticket in tickets:
-                self._jobs.pop(ticket, None)
+            for ticket in job.leave():
                 if isinstance(job.request, Steps):
-                    self._spawn(self._open_and_step(job.request, left, ticket), ticket)
+                    self._open(job.request, job.deadline - monotonic(), ticket)
 
     def _spawn(self, work: Coroutine[Any, Any, None], ticket: Ticket) -> None:
         self._background(self._guarded(work, ticket))
@@ -298,6 +365,9 @@ class Engine:
             await work
         except NtmError as error:
             ticket.fail(error)
+        except StoreUnavailable as error:
+            said = f"{error}: retry with the key" if error.sent else str(error)
+            ticket.fail(CommitUnknown(said) if error.sent else StoreAway(said))
         except Exception as error:  # a defect costs its caller, nobody else
             log.exception("a call failed")
             ticket.fail(Internal(f"the call failed: {type(error).__name__}"))

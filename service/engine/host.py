@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from export.bundle import Bundle
+from export.bundle import Bundle, spec_fingerprint
 from service.engine.arena import INITIAL, Arena
 from service.engine.job import Job
 from service.engine.metrics import EngineMetrics
 from service.engine.refused import mismatch
-from service.engine.runtime import Floats, Runtime
+from service.engine.runtime import Runtime
 from service.engine.scheduler import Scheduler
 from service.engine.sessions import Session
-from service.errors import Internal, NotFinite, NtmError
+from service.errors import Internal, InvalidRequest, NotFinite, NtmError, WrongShape
 from service.messages import ModelInfo
 from service.store.store import Checkpoint, Record
 
@@ -44,6 +44,7 @@ class Host:
         self.bundle, self.manifest = bundle, bundle.manifest
         self.runtime, self.arena, self.scheduler, self.metrics = runtime, arena, scheduler, metrics
         self.state_bytes = runtime.slot_bytes
+        self.spec_fingerprint = spec_fingerprint(self.manifest.state)
         self.watch = [i for i, t in enumerate(runtime.spec) if t.role in WATCHED_ROLES]
         self._resident: OrderedDict[Session, None] = OrderedDict()  # least recently used first
 
@@ -115,21 +116,52 @@ class Host:
         """The state a session starts with, one array a tensor."""
         return self.runtime.save(INITIAL)
 
+    def overridden(self, given: dict[str, bytes]) -> bytes:
+        """The initial state with some tensors replaced, packed. Raises NtmError."""
+        state = self.initial()
+        names = [tensor.name for tensor in self.runtime.spec]
+        for name, data in given.items():
+            if name not in names:
+                raise InvalidRequest(f"state: expected one of {names}, got {name!r}")
+            spec = self.runtime.spec[names.index(name)]
+            if len(data) != spec.nbytes:
+                raise WrongShape(
+                    f"state.{name}: expected dims {list(spec.dims)}, {spec.nbytes} bytes of "
+                    f"{spec.dtype}, got {len(data)}"
+                )
+            values = np.frombuffer(data, spec.dtype).reshape(spec.dims)
+            if not np.isfinite(values).all():
+                raise NotFinite(f"state.{name}: expected finite numbers")
+            state[names.index(name)] = values
+        return self.pack(state)
+
     def restore(self, session: Session, checkpoint: Checkpoint, records: list[Record]) -> None:
         """Bring a session's state back: its checkpoint, and the rows recorded after it run again.
 
         Raises ValueError for a checkpoint of another size.
         """
-        later = [record for record in records if record.revision > checkpoint.revision]
-        if checkpoint.state is None and not later:
-            session.slot = self.arena.share(INITIAL)
-            return
-        state = self.initial() if checkpoint.state is None else self.unpack(checkpoint.state)
-        session.saved = self.pack(self.runtime.replay(state, [self._rows(r) for r in later]))
-        session.unsaved = sum(record.count for record in later)
+        self.put(session, self.replayed(checkpoint.state, records))
+        session.unsaved = sum(record.count for record in records)
 
-    def _rows(self, record: Record) -> Floats:
-        return np.frombuffer(record.rows, np.float32).reshape(record.count, -1)
+    def put(self, session: Session, state: bytes | None) -> None:
+        """The session's committed state is `state` from now on; None is the initial one."""
+        self._drop_slot(session)
+        session.saved = state
+        if state is None:
+            session.slot = self.arena.share(INITIAL)
+
+    def replayed(
+        self, state: bytes | None, records: list[Record], leave_out: int = 0
+    ) -> bytes | None:
+        """A packed state after the records' rows, but for the last `leave_out` of them.
+
+        Raises ValueError for a state of another size.
+        """
+        arrays = self.initial() if state is None else self.unpack(state)
+        rows = [np.frombuffer(r.rows, np.float32).reshape(r.count, -1) for r in records]
+        if leave_out:
+            rows[-1] = rows[-1][:-leave_out]
+        return self.pack(self.runtime.replay(arrays, rows)) if rows else state
 
     def state(self, session: Session) -> list[NDArray[Any]]:
         """The committed state, one array a tensor."""
@@ -138,6 +170,19 @@ class Host:
         if session.saved is None:
             raise RuntimeError(f"session {session.row.id} has its state nowhere")
         return self.unpack(session.saved)
+
+    def packed(self, session: Session) -> bytes | None:
+        """The committed state as one string of bytes; None for the initial one."""
+        if session.slot == INITIAL:
+            return None
+        return session.saved or self.pack(self.state(session))
+
+    def update_gauges(self) -> None:
+        """Bring this model's gauges up to date."""
+        self.metrics.queue_depth.labels(self.manifest.name).set(self.scheduler.admitted)
+        used = self.runtime.backend.device_bytes()
+        if used is not None:
+            self.metrics.device_bytes.labels(self.runtime.backend.device).set(used)
 
     def pack(self, state: list[NDArray[Any]]) -> bytes:
         """A state as one string of bytes, in spec order."""
@@ -156,23 +201,42 @@ class Host:
         return arrays
 
     def _place(self, job: Job) -> bool:
-        """Give a job its slots, all or none, putting idle sessions off the device for them."""
+        """Give a job its slots, or give it up where that fails."""
+        try:
+            return self._reserve(job)
+        except Exception as error:  # one bad state must not take the engine with it
+            log.exception("a session of %s could not be put on the device", self.manifest.name)
+            self.give_up(job, Internal(f"placing the session failed: {type(error).__name__}"))
+            return False
+
+    def _reserve(self, job: Job) -> bool:
+        """Take a job's slots, all or none, putting idle sessions off the device for them."""
         session = job.session
         away = session is not None and session.slot is None
         if not self._make_room(1 + away, session):
             return False
         if session is not None:
             if away:
-                session.slot = self.arena.take()
-                self.runtime.load(session.slot, self.unpack(session.saved or b""))
-                session.saved = None
-                self._resident[session] = None
+                self._bring(session)
             session.pins += 1
+            job.base = session.row
             if session in self._resident:
                 self._resident.move_to_end(session)
         job.working = self.arena.take()
         self.metrics.queued(self.manifest.name, monotonic() - job.admitted_at)
         return True
+
+    def _bring(self, session: Session) -> None:
+        """Put a session's state on the device; where that fails it stays where it is."""
+        state = self.state(session)
+        slot = self.arena.take()
+        try:
+            self.runtime.load(slot, state)
+        except Exception:
+            self.arena.release(slot)
+            raise
+        session.slot, session.saved = slot, None
+        self._resident[session] = None
 
     def _make_room(self, slots: int, wanted: Session | None) -> bool:
         while self.arena.free < slots:
@@ -226,7 +290,7 @@ class Host:
         session = job.session
         if session is not None and not job.ended:
             session.pins -= job.started
-            session.jobs.discard(job)
+            session.jobs.pop(job, None)
             if job.guard.key is not None:
                 session.inflight.pop(job.guard.key, None)
         self.scheduler.finish(job)

@@ -15,12 +15,13 @@ if TYPE_CHECKING:
     from service.engine.host import Host
     from service.engine.runtime import Floats
     from service.engine.sessions import Session
+    from service.store.store import SessionRow
 
 
 class Ticket(Protocol):
     """Where one call's one answer goes. A second answer is dropped."""
 
-    number: int
+    job: Job | None  # which it waits for
 
     def reply(self, result: Any) -> None:
         """Answer with a result struct."""
@@ -40,6 +41,7 @@ class Job:
 
     __slots__ = (
         "admitted_at",
+        "base",
         "committing",
         "deadline",
         "done",
@@ -72,6 +74,7 @@ class Job:
         self.started = self.ended = self.committing = False
         self.tickets: list[Ticket] = []
         self.working: int | None = None
+        self.base: SessionRow | None = None  # where the session stood when its rows began to run
         self.done = 0
         self.outputs: list[Floats] = []
         self.watched: list[list[NDArray[Any]]] = []
@@ -92,11 +95,27 @@ class Job:
         """All rows' watched tensors: (T, *dims) each."""
         return [np.concatenate(parts) for parts in zip(*self.watched, strict=True)]
 
+    def join(self, ticket: Ticket) -> None:
+        """One more waits for this job."""
+        ticket.job = self
+        self.tickets.append(ticket)
+
+    def leave(self) -> list[Ticket]:
+        """Those who waited for this job, and wait for it no longer."""
+        tickets, self.tickets = self.tickets, []
+        for ticket in tickets:
+            ticket.job = None
+        return tickets
+
+    def reply(self, result: Any) -> None:
+        """Answer everybody who waits."""
+        for ticket in self.leave():
+            ticket.reply(result)
+
     def fail(self, error: NtmError) -> None:
         """Tell everybody who waits."""
-        for ticket in self.tickets:
+        for ticket in self.leave():
             ticket.fail(error)
-        self.tickets.clear()
 
 
 def make_job(

@@ -44,6 +44,10 @@ class EngineMetrics:
             "ntm_evictions_total", "Sessions put off the device", "model", "reason"
         )
         self.expiries = counter("ntm_expiries_total", "Sessions ended", "reason")
+        self.conflicts = counter(
+            "ntm_commit_conflicts_total", "Changes not written, another revision was stored"
+        )
+        self.damaged = counter("ntm_damaged_total", "Sessions found damaged in the store")
         self.models = gauge(
             "ntm_model_info", "1 a loaded model", "model", "version", "family", "runtime", "device"
         )

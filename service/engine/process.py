@@ -6,6 +6,7 @@ python -m service.engine.process        (started by service/supervisor.py)
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -17,6 +18,7 @@ import msgspec
 from export.bundle import BundleError
 from service import lifeline, logs
 from service.engine.engine import Engine
+from service.engine.job import Job
 from service.engine.metrics import EngineMetrics
 from service.engine.models import load_hosts
 from service.engine.runtime import BackendError
@@ -33,11 +35,12 @@ ENCODER = msgspec.msgpack.Encoder()
 class FrontTicket:
     """One call of one front, and the way back to it."""
 
-    __slots__ = ("_front", "number")
+    __slots__ = ("_front", "job", "number")
 
     def __init__(self, front: FrontConnection, number: int) -> None:
         self._front: FrontConnection | None = front
         self.number = number
+        self.job: Job | None = None
 
     def reply(self, result: Any) -> None:
         """See `Ticket`."""
@@ -56,8 +59,8 @@ class FrontTicket:
 class FrontConnection(asyncio.Protocol):
     """One front. Replies of one turn of the loop leave as one frame."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, engine: Engine, fronts: set[FrontConnection]) -> None:
+        self._engine, self._fronts = engine, fronts
         self._reader = FrameReader(list[Call])
         self._tickets: dict[int, FrontTicket] = {}
         self._outbox: list[Reply] = []
@@ -66,10 +69,12 @@ class FrontConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
         self._transport = transport  # pyright: ignore[reportAttributeAccessIssue]
+        self._fronts.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The front is gone, and with it everybody it spoke for."""
         self._transport = None
+        self._fronts.discard(self)
         for ticket in list(self._tickets.values()):
             self._engine.cancel(ticket)
         self._tickets.clear()
@@ -84,6 +89,12 @@ class FrontConnection(asyncio.Protocol):
             log.exception("a front sent what is no frame of calls")
             if self._transport is not None:
                 self._transport.close()
+
+    def close(self) -> None:
+        """Send what is left to send, then close."""
+        self._flush()
+        if self._transport is not None:
+            self._transport.close()
 
     def answer(self, reply: Reply) -> None:
         """Send a reply with the others of this turn."""
@@ -104,7 +115,7 @@ class FrontConnection(asyncio.Protocol):
 
     def _flush(self) -> None:
         replies, self._outbox = self._outbox, []
-        if self._transport is None:
+        if self._transport is None or not replies:
             return
         frames, too_long = frames_of(replies)
         if too_long:
@@ -124,13 +135,27 @@ async def serve(settings: Settings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    server = await loop.create_unix_server(lambda: FrontConnection(engine), settings.engine_socket)
+    fronts: set[FrontConnection] = set()
+    server = await loop.create_unix_server(
+        lambda: FrontConnection(engine, fronts), settings.engine_socket
+    )
     sweeper = asyncio.ensure_future(engine.sweep())
     log.info("ready with %d models", len(engine.life.hosts))
     await stop.wait()
     sweeper.cancel()
-    await engine.drain()
     server.close()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(settings.drain_s):
+            await engine.drain()
+            await _hang_up(fronts)
+
+
+async def _hang_up(fronts: set[FrontConnection]) -> None:
+    """Close every connection, and return when the last answer has left."""
+    for front in list(fronts):
+        front.close()
+    while fronts:
+        await asyncio.sleep(0.005)
 
 
 def main() -> int:

@@ -116,7 +116,7 @@ class Runtime:
 
     def load(self, slot: int, state: Sequence[NDArray[Any]]) -> None:
         """Overwrite a slot. state: one array of dims each, in the order of the spec."""
-        rows = [self.backend.from_numpy(np.ascontiguousarray(a)[None]) for a in state]
+        rows = [self.backend.from_numpy(np.ascontiguousarray(a[None])) for a in state]
         self.backend.scatter(self.arrays, [slot], rows)
 
     def save(self, slot: int) -> list[NDArray[Any]]:

@@ -64,6 +64,7 @@ class Scheduler(Generic[W]):
 
         `place` gives a work the slots it needs, or says False; a work refused keeps its turn and
         is asked first at the next tick, and only works that hold slots join after a refusal.
+        It may finish the work it is asked for, which then refuses nobody else.
         Every work returned must be handed back by `more` or `finish`.
         """
         batch: list[W] = []
@@ -83,11 +84,12 @@ class Scheduler(Generic[W]):
             if work.started or (not refused and place(work)):
                 work.started = True
                 batch.append(work)
+            elif work.ended:
+                self.ready -= 1
             else:
                 refused.append(work)
-        for work in reversed(refused):
-            self._turns.setdefault(work.tenant, deque()).appendleft(work)
         self._rotate(batch)
+        self._put_back(refused)
         self.ready -= len(batch)
         rows = min((work.left for work in batch), default=0)
         return batch, min(rows, self.max_rows)
@@ -121,7 +123,16 @@ class Scheduler(Generic[W]):
 
     def _rotate(self, batch: list[W]) -> None:
         # Who was served last goes to the end of the round; who has nothing queued leaves it.
-        for tenant in dict.fromkeys(work.tenant for work in batch):
-            queue = self._turns.pop(tenant, None)
+        for work in batch:
+            queue = self._turns.pop(work.tenant, None)
             if queue:
-                self._turns[tenant] = queue
+                self._turns[work.tenant] = queue
+
+    def _put_back(self, refused: list[W]) -> None:
+        # The first refused is the first to be asked again, and its tenant the first of the round.
+        first: dict[str, deque[W]] = {}
+        for work in refused:
+            first.setdefault(work.tenant, deque()).append(work)
+        for tenant, queue in first.items():
+            queue.extend(self._turns.pop(tenant, ()))
+        self._turns = first | self._turns if first else self._turns

@@ -35,13 +35,18 @@ class Session:
         self.pins = 0
         self.unsaved = 0
         self.replies: OrderedDict[str, Record] = OrderedDict()
-        self.jobs: set[Job] = set()
+        self.jobs: dict[Job, None] = {}  # in the order they came
         self.inflight: dict[str, Job] = {}  # those of them with an idempotency key
 
     @property
     def etag(self) -> str:
         """The opaque validator of this revision of this incarnation."""
         return f"{self.row.incarnation}-{self.row.revision}"
+
+    @property
+    def tier(self) -> str:
+        """Where the committed state is: "device" or "host". The initial state is everybody's."""
+        return "device" if self.slot else "host"
 
     def remember(self, record: Record) -> None:
         """Keep a reply for repeats of its key, the last 16 of them."""
@@ -52,9 +57,7 @@ class Session:
 
     def info(self) -> SessionInfo:
         """The session as its owner sees it."""
-        return describe(
-            self.row, self.host.state_bytes, "device" if self.slot is not None else "host"
-        )
+        return describe(self.row, self.host.state_bytes, self.tier)
 
 
 def describe(row: SessionRow, state_bytes: int, tier: str) -> SessionInfo:

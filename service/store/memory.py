@@ -43,6 +43,10 @@ class _Entry:
             return None
         return next((old for old in self.records if old.key == record.key), None)
 
+    def has(self, snapshot: str | None) -> bool:
+        """Is there a snapshot of that name?"""
+        return snapshot is not None and any(c.name == snapshot for c in self.checkpoints)
+
     def marks(self) -> tuple[list[Mark], list[Mark]]:
         """The records and the checkpoints without their bytes."""
         records = [Mark(r.revision, r.step, r.count, r.key) for r in self.records]
@@ -202,7 +206,7 @@ class MemoryStore:
         entry.row = change.row
         if change.record is not None:
             entry.records.append(change.record)
-        if change.checkpoint is not None:
+        if change.checkpoint is not None and not entry.has(change.checkpoint.name):
             entry.checkpoints.append(change.checkpoint)
             self._trim(entry)
 

@@ -65,7 +65,8 @@ class Checkpoint(msgspec.Struct, frozen=True):
     """The whole state after `step` rows: its tensors' bytes one after the other, in spec order.
 
     state: None stands for the bundle's initial state. name: a snapshot's, which is kept until
-    its session ends; other checkpoints are thinned out.
+    its session ends; other checkpoints are thinned out. key and fingerprint: of the request that
+    made a snapshot, as in a `Record`.
     """
 
     revision: int
@@ -73,13 +74,16 @@ class Checkpoint(msgspec.Struct, frozen=True):
     state: bytes | None
     name: str | None = None
     created_at: float = 0.0
+    key: str | None = None
+    fingerprint: bytes = b""
 
 
 class Change(msgspec.Struct, frozen=True):
     """A session's new row and what comes with it.
 
     expected: (incarnation, revision) that must be stored; None: no such session may exist.
-    A change that keeps the revision only adds its checkpoint.
+    A change that keeps the revision only adds its checkpoint; a snapshot of a name that is there
+    already stays as it was, and the change is Committed all the same.
     ended: "deleted" or "expired", which leaves a tombstone and nothing else.
     """
 
@@ -177,7 +181,7 @@ class Store(Protocol):
         """A session with its newest checkpoint and the records after it."""
         ...
 
-    async def row(self, key: SessionKey) -> SessionRow | Gone:
+    async def row(self, key: SessionKey) -> SessionRow | Gone | Damaged:
         """Where a session stands, and no more."""
         ...
 
@@ -197,11 +201,13 @@ class Store(Protocol):
         """
         ...
 
-    async def history(self, key: SessionKey, before: int | None, limit: int) -> list[Record] | Gone:
+    async def history(
+        self, key: SessionKey, before: int | None, limit: int
+    ) -> list[Record] | Gone | Damaged:
         """Kept records, newest first, those of a revision under `before`; at most `limit`."""
         ...
 
-    async def snapshots(self, key: SessionKey) -> list[Checkpoint] | Gone:
+    async def snapshots(self, key: SessionKey) -> list[Checkpoint] | Gone | Damaged:
         """The session's snapshots, oldest first, without their state's bytes."""
         ...
 

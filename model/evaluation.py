@@ -34,7 +34,10 @@ class Summary(msgspec.Struct, frozen=True):
 
 @torch.no_grad()
 def summarise(network: Network, task: Task, batches: Iterable[Batch]) -> Summary:
-    """Runs `batches` through the network, eagerly, where its weights are."""
+    """Runs `batches` through the network, eagerly, where its weights are.
+
+    Raises ValueError for no sequences at all.
+    """
     device = next(cast(nn.Module, network).parameters()).device
     wrong: list[Tensor] = []
     bits: list[Tensor] = []
@@ -44,6 +47,8 @@ def summarise(network: Network, task: Task, batches: Iterable[Batch]) -> Summary
         measured = task.measures(rollout(network.step, state, batch.inputs).logits, batch)
         wrong.append(measured.wrong_bits.double())
         bits.append(measured.cross_entropy_bits.double())
+    if not wrong:
+        raise ValueError("expected at least one sequence to evaluate, got none")
     counts, costs = torch.cat(wrong), torch.cat(bits)
     return Summary(
         sequences=counts.numel(),
@@ -111,20 +116,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `ntm eval`."""
     add = parser.add_argument
     add("task", choices=sorted(TASKS))
-    add("--entry", type=Path, help="folder of the weights and card (default model/zoo/TASK)")
-    add("--lengths", type=parse_lengths, help="e.g. 10,20,30 (default: the task's)")
+    add("--entry", type=Path, help="folder of weights and card; None: the zoo's")
+    add("--lengths", type=parse_lengths, help="e.g. 10,20,30; None: the task's")
     add("--sequences", type=int, default=100, help="sequences a length")
     add("--within", type=int, default=1000, help="sequences over the lengths of training; 0: none")
-    add("--seed", type=int, default=1000)
-    add("--device", default="cpu")
-    add("--threads", type=int, default=1)
+    add("--seed", type=int, default=1000, help="of the test sequences")
+    add("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
+    add("--threads", type=int, default=1, help="of one operation")
     add("--json", action="store_true", help="print JSON")
     add("--card", action="store_true", help="write the results into the entry's card")
 
 
 def main(argv: Sequence[str]) -> int:
     """Runs `ntm eval`. Returns 0, or 1 with a message where the entry is unusable."""
-    parser = argparse.ArgumentParser(prog="ntm eval", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="ntm eval",
+        description="Measure wrong bits and cross-entropy bits a sequence, by length.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
     add_arguments(parser)
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)

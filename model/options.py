@@ -17,15 +17,15 @@ def options_of(argv: Sequence[str]) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("task", choices=sorted(TASKS))
-    add("--seed", type=int, default=1)
-    add("--out", help="folder of the run (default runs/TASK-SEED)")
-    add("--name", help="name of the model in its card (default: the task)")
+    add("--seed", type=int, default=1, help="of the first weights and of the data")
+    add("--out", help="folder of the run; None: runs/TASK-SEED")
+    add("--name", help="name of the model in its card; None: the task")
     add("--resume", action="store_true", help="continue exactly from OUT/checkpoint.pt")
-    add("--steps", type=int, default=20_000)
+    add("--steps", type=int, default=20_000, help="optimiser steps")
     add("--batch", type=int, default=32, help="sequences a step")
-    add("--compile", choices=("auto", "on", "off"), default="auto")
+    add("--compile", choices=("auto", "on", "off"), default="auto", help="the step")
     add("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
-    add("--threads", type=int, default=1)
+    add("--threads", type=int, default=1, help="of one operation")
     _add_network(parser.add_argument_group("network"))
     _add_optimisation(parser.add_argument_group("optimisation"))
     _add_evaluation(parser.add_argument_group("evaluation, stopping and files"))
@@ -34,23 +34,30 @@ def options_of(argv: Sequence[str]) -> argparse.Namespace:
 
 def _add_network(group: argparse._ArgumentGroup) -> None:  # pyright: ignore[reportPrivateUsage]
     add = group.add_argument
-    add("--family", default="ntm")
-    add("--controller", choices=("lstm", "feedforward", "attention"), default="lstm")
-    add("--controller-size", type=int, default=100)
-    add("--controller-layers", type=int, default=1)
+    add("--family", default="ntm", help="of networks, by name")
+    add(
+        "--controller",
+        choices=("lstm", "feedforward", "attention"),
+        default="lstm",
+        help="its kind",
+    )
+    add("--controller-size", type=int, default=100, help="width of its output")
+    add("--controller-layers", type=int, default=1, help="one above the other")
     add("--memory-size", type=int, default=128, help="slots")
-    add("--memory-width", type=int, default=20)
-    add("--memory-init", choices=("constant", "learned", "random"), default="constant")
-    add("--read-heads", type=int, default=1)
-    add("--write-heads", type=int, default=1)
+    add("--memory-width", type=int, default=20, help="numbers a slot")
+    add(
+        "--memory-init", choices=("constant", "learned", "random"), default="constant", help="start"
+    )
+    add("--read-heads", type=int, default=1, help="number of them")
+    add("--write-heads", type=int, default=1, help="number of them")
 
 
 def _add_optimisation(group: argparse._ArgumentGroup) -> None:  # pyright: ignore[reportPrivateUsage]
     add = group.add_argument
-    add("--optimizer", choices=("adam", "rmsprop"), default="adam")
-    add("--learning-rate", type=float, default=1e-3)
-    add("--schedule", choices=("constant", "linear", "cosine"), default="constant")
-    add("--weight-decay", type=float, default=0.0)
+    add("--optimizer", choices=("adam", "rmsprop"), default="adam", help="by name")
+    add("--learning-rate", type=float, default=1e-3, help="at the first step")
+    add("--schedule", choices=("constant", "linear", "cosine"), default="constant", help="to 0")
+    add("--weight-decay", type=float, default=0.0, help="a step; decoupled for Adam")
     add("--clip", type=float, default=10.0, help="largest norm of all gradients together")
     add("--write-cost", type=float, default=0.0, help="loss a unit of memory change, e.g. 1e-4")
     add("--ema", type=float, default=0.0, help="decay of an average of the weights; 0: none")

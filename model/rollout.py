@@ -3,10 +3,10 @@
 import os
 import shutil
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from model.families import Network
 from model.state import flatten, unflatten
@@ -42,45 +42,48 @@ def rollout(step: Step, state: Any, inputs: Tensor, memory: int | None = None) -
 
 
 class TrainingStep:
-    """A network's step, compiled for the one batch size of training, or eager.
+    """A network's step for batches of B rows, compiled, or eager where that does not work.
 
     mode "auto" compiles where a C++ compiler is and goes on eagerly, with a notice, where
-    compiling fails; "on" raises instead; "off" never compiles.
+    compiling fails; "on" raises what the compiler raises instead; "off" never compiles.
     """
 
-    def __init__(self, network: Network, mode: Compile, notify: Callable[[str], None]) -> None:
-        self.eager: Step = network.step
-        self.mode, self.notify = mode, notify
-        self.compiled = self._compile()
+    def __init__(
+        self, network: Network, batch: int, mode: Compile, notify: Callable[[str], None]
+    ) -> None:
+        self.run: Step = network.step
+        if mode == "off":
+            return
+        if mode == "auto" and not find_compiler():
+            notify("no C++ compiler found: training runs eagerly, which is slower")
+            return
+        notify("compiling the step: up to some minutes at first, then cached")
+        try:
+            self.run = compile_step(network, batch)
+        except Exception as error:  # the compiler's errors share no base class
+            if mode == "on":
+                raise
+            reason = (str(error).splitlines() or [""])[0] or type(error).__name__
+            notify(f"compiling failed ({reason}): training runs eagerly, which is slower")
 
     def __call__(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
         """x: (B, X). Returns logits (B, Y) and the next state."""
-        if self.compiled is None:
-            return self.eager(x, state)
-        try:
-            return self.compiled(x, state)
-        except Exception as error:  # the compiler's errors share no base class
-            self._give_up(error)
-            return self.eager(x, state)
+        return self.run(x, state)
 
-    def _compile(self) -> Step | None:
-        if self.mode == "off":
-            return None
-        if self.mode == "auto" and not find_compiler():
-            self.notify("no C++ compiler found: training runs eagerly, which is slower")
-            return None
-        try:
-            return torch.compile(self.eager, dynamic=False)
-        except Exception as error:  # as above
-            self._give_up(error)
-            return None
 
-    def _give_up(self, error: Exception) -> None:
-        if self.mode == "on":
-            raise error
-        reason = (str(error).splitlines() or [""])[0] or type(error).__name__
-        self.notify(f"compiling failed ({reason}): training runs eagerly, which is slower")
-        self.compiled = None
+def compile_step(network: Network, batch: int) -> Step:
+    """The step compiled forward and backward, for a first row and for those that follow.
+
+    Compiling is lazy, so three rows are run here for its errors to come up here. Gradients of
+    the weights stay as they are.
+    """
+    step = cast(Step, torch.compile(network.step, dynamic=False, fullgraph=True))
+    state = network.initial_state(batch)
+    inputs = flatten(state)[0].new_zeros(batch, 3, network.input_size)
+    loss = rollout(step, state, inputs).logits.sum()
+    weights = list(cast(nn.Module, network).parameters())
+    torch.autograd.grad(loss, weights, allow_unused=True)
+    return step
 
 
 def find_compiler() -> str | None:

@@ -28,12 +28,13 @@ class Run:
     """Owns a trainer and its files. Set `stop` from a signal to end it after the step."""
 
     def __init__(self, recipe: Recipe) -> None:
+        began = time.perf_counter()
         torch.set_num_threads(recipe.threads)
         self.recipe = recipe
         self.folder = Path(recipe.out)
         self.checkpoint = self.folder / "checkpoint.pt"
         self.trainer = Trainer(recipe, say)
-        self.seconds = 0.0
+        self.seconds = time.perf_counter() - began  # compiling counts
         self.stop = False
 
     def resume(self) -> None:
@@ -41,7 +42,7 @@ class Run:
         content = load_checkpoint(self.checkpoint)
         check_same(msgspec.json.decode(content["recipe"], type=Recipe), self.recipe)
         self.trainer.restore(content["trainer"])
-        self.seconds = content["seconds"]
+        self.seconds += content["seconds"]
 
     def save(self) -> None:
         """Writes the checkpoint; a crash leaves the one before it."""

@@ -42,7 +42,9 @@ class Trainer:
         self.average = copy.deepcopy(self.network) if recipe.ema else None
         self.optimizer = make_optimizer(recipe, self.network)
         self.generator = torch.Generator().manual_seed(recipe.seed)
-        self.forward = TrainingStep(cast(Network, self.network), recipe.compile, notify)
+        self.forward = TrainingStep(
+            cast(Network, self.network), recipe.batch, recipe.compile, notify
+        )
         self.memory = self._memory_place() if recipe.write_cost else None
         self.step, self.streak = 0, 0
         self.window = torch.zeros(len(WINDOW) + 1, dtype=torch.float64)

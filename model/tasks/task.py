@@ -35,7 +35,7 @@ class Measures(NamedTuple):
 
 
 class Task(Protocol):
-    """A task as trainer and evaluation see it. `at_length` means what its docstring says."""
+    """A task as trainer and evaluation see it. Frozen: a curriculum makes one a stage."""
 
     @property
     def name(self) -> str: ...

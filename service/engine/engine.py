@@ -14,7 +14,7 @@ from collections.abc import Coroutine
 from time import monotonic
 from typing import Any
 
-from service.engine import mutations
+from service.engine import catalog, mutations
 from service.engine.commit import change_of, result_of, session_of
 from service.engine.host import Host
 from service.engine.job import Job, Ticket, make_job
@@ -49,13 +49,16 @@ from service.messages import (
     Memory,
     Metrics,
     Migrate,
+    ModelInfo,
     Predict,
     PredictResult,
+    Reload,
     Request,
     Reset,
     Restore,
     Snapshot,
     Steps,
+    Unload,
 )
 from service.settings import Settings
 from service.store.store import (
@@ -95,6 +98,13 @@ class Engine:
         self.metrics.models.labels(
             manifest.name, manifest.version, manifest.family, backend.name, backend.device
         ).set(1)
+
+    async def reload(self) -> list[ModelInfo]:
+        """Serve the bundles that are new under NTM_MODELS too. Raises NtmError."""
+        found = await catalog.find_new(self.life)
+        for host in found:
+            self.add(host)
+        return [host.info for host in found]
 
     def handle(self, call: Call, ticket: Ticket) -> None:
         """Begin a call. Its ticket is answered once, now or later."""
@@ -189,6 +199,11 @@ class Engine:
             case ListSnapshots():
                 found = await mutations.snapshots(self.life, request.tenant, request.session)
                 ticket.reply(found)
+            case Reload():
+                ticket.reply(await self.reload())
+            case Unload():
+                await catalog.unload(self.life, request)
+                ticket.reply(None)
             case History():
                 ticket.reply(await self.life.history(request))
             case _:

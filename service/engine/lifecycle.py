@@ -299,6 +299,10 @@ class Lifecycle:
         """Is this what the engine holds of the session now?"""
         return self._held.get(session.row.key) is session
 
+    def held_by(self, host: Host) -> list[Session]:
+        """The sessions of a model that this engine holds."""
+        return [session for session in self._held.values() if session.host is host]
+
     def drop(self, session: Session, error: NtmError) -> None:
         """This engine holds the session no longer; its waiting steps are refused."""
         for job in list(session.jobs):

@@ -7,6 +7,8 @@
     +-- FileCorrupt       size or sha256 is not what the manifest says
     +-- StateInvalid      the initial state is not what the state spec says
     +-- ParityError       at export: an artefact does not compute what the network computes
+
+Each message says what was expected and what came, and names the file.
 """
 
 

@@ -50,7 +50,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     trace: StateSpec
     form: dict[str, Any]  # the kind of input form, e.g. {"kind": "bits", "flags": ["delimiter"]}
     files: dict[str, FileEntry]
-    parity: dict[str, float]  # artefact file -> largest |difference| from torch
+    parity: dict[str, float]  # artefact file -> largest |difference| of a step from torch's
+    drift: dict[str, float]  # the same after 64 steps, each artefact from its own state
     card: dict[str, Any]
 
 
@@ -123,9 +124,10 @@ def _graph_names(manifest: Manifest) -> Iterator[str]:
     outputs = ["y", *(f"{name}_next" for name in state), *(t.name for t in manifest.trace)]
     for name, count in Counter(["x", *state, *outputs]).items():
         if count > 1:
-            yield f"each graph input and output should have its own name, got {name!r} {count} times"
-    if (manifest.input.name, manifest.output.name) != ("x", "y"):
-        yield f"a row in is 'x', a row out 'y', got {manifest.input.name!r}, {manifest.output.name!r}"
+            yield f"each input and output should have its own name, got {name!r} {count} times"
+    rows = (manifest.input.name, manifest.output.name)
+    if rows != ("x", "y"):
+        yield f"input and output should be named 'x' and 'y', got {rows}"
 
 
 def _files(manifest: Manifest) -> Iterator[str]:
@@ -135,6 +137,6 @@ def _files(manifest: Manifest) -> Iterator[str]:
     for file, entry in manifest.files.items():
         if entry.nbytes < 0 or not SHA256_PATTERN.fullmatch(entry.sha256):
             yield f"{file!r} should have a sha256 and a size, got {entry}"
-    for file, difference in manifest.parity.items():
+    for file, difference in [*manifest.parity.items(), *manifest.drift.items()]:
         if file not in manifest.files or not 0 <= difference < math.inf:
             yield f"parity should be >= 0 of a file of the bundle, got {file!r}: {difference}"

@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
+from typing import Any
 
 import onnx
-import torch
 import onnx_ir as ir
-from onnx_ir.passes import common
+import torch
+from onnx_ir.passes import common as passes
 from onnxscript.optimizer import fold_constants
+from onnxscript.rewriter import RewritePass, pattern
+from onnxscript.rewriter.rules import common as rules
 
 from export.step import StepModule
 
@@ -21,8 +24,9 @@ OPSET = 20
 
 def to_onnx(step: StepModule) -> bytes:
     """The step as a checked ONNX model. Inputs and outputs are named as the step names them."""
-    model = _trace(step)
-    _simplify(model)
+    with _quiet():
+        model = _trace(step)
+        _simplify(model)
     _strip(model)
     proto = ir.to_proto(model)
     onnx.checker.check_model(proto, full_check=True)
@@ -32,7 +36,7 @@ def to_onnx(step: StepModule) -> bytes:
 def _trace(step: StepModule) -> ir.Model:
     batch = torch.export.Dim(BATCH)
     axes = ({0: batch}, tuple({0: batch} for _ in step.state_spec))
-    with torch.no_grad(), _quiet():
+    with torch.no_grad():
         program = torch.onnx.export(
             step,
             step.example(),
@@ -49,39 +53,64 @@ def _trace(step: StepModule) -> ir.Model:
 
 
 def _simplify(model: ir.Model) -> None:
-    """Folds constants and drops what nothing reads.
+    """Fewer nodes that compute the same: at small batches a node costs more than its arithmetic.
 
-    Not torch.onnx's own `optimize=True`: its rewrite rules take x + 1e-8 for x + 0, which makes
-    the cosine of an empty memory slot 0 / 0.
+    The rules are chosen one by one. torch.onnx's `optimize=True` takes all, and one of them takes
+    x + 1e-8 for x + 0, which makes the cosine of an empty memory slot 0 / 0.
     """
     fold_constants(model, onnx_shape_inference=True)
+    softplus = pattern.RewriteRule(_guarded_softplus, _softplus)
+    exact = [
+        rules.mul_by_1_rule,
+        rules.div_by_1_rule,
+        rules.collapse_slice_rule,
+        rules.materialize_reshape_shape_rule,
+    ]
     for simplify in (
-        common.RemoveUnusedNodesPass(),
-        common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
-        common.DeduplicateInitializersPass(),
-        common.CommonSubexpressionEliminationPass(),
+        RewritePass(exact),
+        passes.IdentityEliminationPass(),
+        RewritePass([softplus]),
+        passes.RemoveUnusedNodesPass(),
+        passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        passes.DeduplicateInitializersPass(),
+        passes.CommonSubexpressionEliminationPass(),
+        passes.OutputFixPass(),
     ):
         simplify(model)
 
 
+def _guarded_softplus(op: Any, x: Any) -> Any:
+    return op.Where(op.Greater(x, 20.0), x, op.Softplus(x))
+
+
+def _softplus(op: Any, x: Any) -> Any:
+    """ONNX Runtime's own Softplus does not overflow, so torch's guard above 20 is not needed."""
+    return op.Softplus(x)
+
+
 def _strip(model: ir.Model) -> None:
     """Drops all that tells of the exporting process: stack traces, paths, scopes, versions."""
-    common.ClearMetadataAndDocStringPass()(model)
+    passes.ClearMetadataAndDocStringPass()(model)
     model.producer_name, model.producer_version = "ntm-serve", None
     for value in [*model.graph.inputs, *model.graph.outputs, *model.graph.initializers.values()]:
         value.metadata_props.clear()
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without what torch says of its own affairs while it exports."""
-    registry = logging.getLogger("torch.onnx._internal.exporter._registration")
-    level = registry.level
-    registry.setLevel(logging.ERROR)  # it reports that torchvision is not installed
+def _quiet() -> Generator[None]:
+    """Without what the exporter says of its own affairs: no torchvision, no folding of a Split."""
+    talkers = [
+        logging.getLogger("torch.onnx._internal.exporter._registration"),
+        logging.getLogger("onnxscript.optimizer._constant_folding"),
+    ]
+    levels = [talker.level for talker in talkers]
+    for talker in talkers:
+        talker.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)
             warnings.filterwarnings("ignore", "# The axis name: batch will not be used")
             yield
     finally:
-        registry.setLevel(level)
+        for talker, level in zip(talkers, levels, strict=True):
+            talker.setLevel(level)

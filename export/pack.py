@@ -24,6 +24,8 @@ from export.torchscript import to_torchscript
 from model.families import Card, Network
 from model.state import TensorSpec
 
+Differences = dict[str, parity.Difference]  # by file
+
 
 def pack(network: Network, card: Card, folder: Path, torchscript: bool = False) -> Manifest:
     """Write the bundle of `network` into `folder`, an existing one. Returns its manifest.
@@ -49,7 +51,7 @@ def pack(network: Network, card: Card, folder: Path, torchscript: bool = False) 
     return manifest
 
 
-def _measure(step: StepModule, traced: StepModule, files: dict[str, bytes]) -> dict[str, float]:
+def _measure(step: StepModule, traced: StepModule, files: dict[str, bytes]) -> Differences:
     steppers = {
         STEP_ONNX: (step, parity.onnx_stepper),
         STEP_TRACED_ONNX: (traced, parity.onnx_stepper),
@@ -63,7 +65,7 @@ def _measure(step: StepModule, traced: StepModule, files: dict[str, bytes]) -> d
 
 
 def _manifest(
-    network: Network, card: Card, files: dict[str, bytes], differences: dict[str, float]
+    network: Network, card: Card, files: dict[str, bytes], differences: Differences
 ) -> Manifest:
     return Manifest(
         format=FORMAT,
@@ -77,7 +79,8 @@ def _manifest(
         trace=network.trace_spec,
         form=card.form,
         files={name: file_entry(data) for name, data in sorted(files.items())},
-        parity=differences,
+        parity={file: difference.step for file, difference in differences.items()},
+        drift={file: difference.drift for file, difference in differences.items()},
         card=_plain(card),
     )
 

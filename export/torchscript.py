@@ -24,7 +24,7 @@ def to_torchscript(step: StepModule) -> bytes:
         # TorchScript is deprecated in favour of torch.export, and is what there is for C++.
         warnings.filterwarnings("ignore", r"`torch\.jit\.\w+` is deprecated", DeprecationWarning)
         # The checks of shapes are Python, so a trace leaves them out.
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        warnings.filterwarnings("ignore", "Converting a tensor to a Python")
         traced: Any = torch.jit.trace(step, step.example(), check_trace=False)
         inputs = list(traced.graph.inputs())[1:]  # the first is the module
         for value, name in zip(inputs, step.input_names, strict=True):

@@ -75,7 +75,8 @@ def circular_shift(weights: Tensor, s: Tensor) -> Tensor:
 def sharpen(weights: Tensor, gamma: Tensor, form: Sharpening = "power") -> Tensor:
     """w(i) = w~(i)^gamma / sum_j w~(j)^gamma (eq. 9), or softmax(gamma w~) for form="softmax".
 
-    weights: (..., N) >= 0; gamma: (..., 1), >= 1. Returns (..., N), also finite for huge gamma.
+    weights: (..., N), taken as 0 where below; gamma: (..., 1), >= 1. Returns (..., N), also
+    finite for huge gamma.
     Raises ValueError for another form.
     """
     require_sharpening(form)

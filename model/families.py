@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, cast
 
 import msgspec
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -91,19 +92,22 @@ def read_card(entry: Path) -> Card:
 def load(entry: Path) -> tuple[Network, Card]:
     """The trained network of a zoo entry, in evaluation mode, and its card.
 
-    Raises ValueError where the card is none, or names, shapes or dtypes of the weights are not
-    exactly the network's.
+    Raises ValueError where the card is none, or the weights are not finite or in names, shapes
+    and dtypes not exactly the network's.
     """
     card = read_card(entry)
     network = build(card.family, card.network)
-    weights = load_file(entry / WEIGHTS)
+    try:
+        weights = load_file(entry / WEIGHTS)
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"{entry / WEIGHTS} holds no weights: {error}") from error
     check_weights(network.state_dict(), weights)
     network.load_state_dict(weights)
     return cast(Network, network.eval()), card
 
 
 def check_weights(expected: dict[str, Tensor], got: dict[str, Tensor]) -> None:
-    """Raises ValueError where names, shapes or dtypes differ."""
+    """Raises ValueError where names, shapes or dtypes differ, or a weight is not finite."""
     missing, extra = sorted(expected.keys() - got.keys()), sorted(got.keys() - expected.keys())
     if missing or extra:
         raise ValueError(f"weights lack {missing} and have {extra} too many")
@@ -114,3 +118,5 @@ def check_weights(expected: dict[str, Tensor], got: dict[str, Tensor]) -> None:
                 f"weight {name!r} should be {want.dtype} {tuple(want.shape)}, "
                 f"got {tensor.dtype} {tuple(tensor.shape)}"
             )
+        if not tensor.isfinite().all():
+            raise ValueError(f"weight {name!r} should be finite")

@@ -47,16 +47,45 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(description="What runs a bundle; auto is ONNX Runtime."),
     ] = "auto"
     store: Annotated[
-        Literal["memory"],
-        Meta(description="Where sessions are kept; memory loses them when the engine stops."),
+        str,
+        Meta(
+            title="memory, sqlite:///absolute/path.db or redis://host:port/db",
+            pattern=r"^(memory|sqlite:///.+|rediss?://.+)$",
+            description="Where sessions are kept: memory, which loses them when the engine stops, "
+            "sqlite:///absolute/path.db or redis://host:port/db.",
+        ),
     ] = "memory"
     durability: Annotated[
         Literal["sync", "async", "off"],
         Meta(
-            description="What an answer waits for: sync the store's commit, async and off less. "
-            "The memory store commits at once under all three."
+            description="What an answer waits for: sync that the store has it on disk; async that "
+            "it will within NTM_ASYNC_WINDOW_S, which a crash may lose; off nothing: a crash may "
+            "lose the last 5 seconds, a power cut more. Memory commits at once under all three."
         ),
     ] = "sync"
+    sqlite_sync: Annotated[
+        Literal["full", "normal"],
+        Meta(
+            description="What sync means on SQLite: full survives a power cut; normal survives a "
+            "crash of the process, and a power cut may take the last commits."
+        ),
+    ] = "full"
+    async_window_s: Annotated[
+        float,
+        Meta(gt=0, le=60, description="Seconds of acknowledged changes that async may lose."),
+    ] = 0.1
+    kept_replies: Annotated[
+        int,
+        Meta(ge=1, le=1024, description="Latest replies kept a session, for repeats of their key."),
+    ] = 16
+    history_rows: Annotated[
+        int,
+        Meta(ge=0, le=1 << 20, description="Latest rows kept a session, to read and rewind to."),
+    ] = 1000
+    tombstone_s: Annotated[
+        float,
+        Meta(ge=0, le=YEAR_S, description="Seconds an ended session answers 410, then 404."),
+    ] = DAY_S
     slots: Annotated[
         int, Meta(ge=3, le=1 << 20, description="Session states on the device, a model.")
     ] = 256
@@ -183,6 +212,8 @@ def _expected(hint: Any) -> str:
         return "one of " + ", ".join(get_args(bare))
     if bare is bool:
         return "0 or 1"
+    if meta.pattern is not None:
+        return meta.title or meta.pattern
     if bare is str or get_origin(bare) is tuple:
         return "something that is not empty"
     kind = "a whole number" if bare is int else "a number"

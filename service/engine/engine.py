@@ -68,6 +68,7 @@ from service.store.store import (
     Gone,
     Outcome,
     Record,
+    Replayed,
     Stale,
     Store,
     StoreUnavailable,
@@ -105,6 +106,16 @@ class Engine:
         for host in found:
             self.add(host)
         return [host.info for host in found]
+
+    def reload_soon(self) -> None:
+        """Reload on a signal, which has nobody to answer: what goes wrong is logged."""
+        self._background(self._reload_logged())
+
+    async def _reload_logged(self) -> None:
+        try:
+            log.info("reload: %d new models", len(await self.reload()))
+        except NtmError as error:
+            log.error("reload: %s", error)
 
     def handle(self, call: Call, ticket: Ticket) -> None:
         """Begin a call. Its ticket is answered once, now or later."""
@@ -283,11 +294,12 @@ class Engine:
         try:
             if steps:
                 await self._store(steps)
+        except StoreUnavailable as error:
+            log.warning("the store is away: %s", error)
+            self._lose(steps, _unknown() if error.sent else StoreAway(str(error)))
         except Exception:
-            # Whether the store has it cannot be known here: a retry with the key finds out.
             log.exception("a commit failed")
-            for job in steps:
-                self._lose(job)
+            self._lose(steps, _unknown())
         self._kick()
 
     async def _store(self, jobs: list[Job]) -> None:
@@ -298,14 +310,14 @@ class Engine:
         for job, change, outcome in zip(jobs, changes, outcomes, strict=True):
             self._settle(job, change, outcome)
 
-    def _lose(self, job: Job) -> None:
-        """Nobody knows whether the job was committed. The session's others look at the store."""
-        error = CommitUnknown("the commit's outcome is unknown")
-        if job.ended:
-            job.fail(error)
-        else:
-            job.host.give_up(job, error)
-            self._run_anew(session_of(job))
+    def _lose(self, jobs: list[Job], error: NtmError) -> None:
+        """These were not committed, or nobody knows. Their sessions' others look at the store."""
+        for job in jobs:
+            if job.ended:
+                job.fail(error)
+            else:
+                job.host.give_up(job, error)
+                self._run_anew(session_of(job))
 
     def _done(self, job: Job, result: Any) -> None:
         self._jobs.discard(job)
@@ -329,7 +341,7 @@ class Engine:
 
     def _settle(self, job: Job, change: Change, outcome: Outcome) -> None:
         """Tell a step's true outcome; where it was committed, its state is now the session's."""
-        session = session_of(job)
+        session, job.committing = session_of(job), False
         match outcome:
             case Committed() if change.record is not None:
                 if not self.life.is_held(session):
@@ -347,8 +359,19 @@ class Engine:
             case Stale(row):
                 self.life.moved_on(session, row)
                 self._run_anew(session)
-            case _:
+            case Replayed(record):
+                self._repeat(job, session, record)
                 self._run_anew(session)
+            case _:
+                raise TypeError(f"{type(outcome).__name__} is no outcome of a step")
+
+    def _repeat(self, job: Job, session: Session, record: Record) -> None:
+        """The store knows the key from before: that was the reply. Nothing was written."""
+        job.host.release(job)
+        if record.fingerprint != job.guard.fingerprint:
+            job.fail(key_reused(job.guard.key))
+        else:
+            self._done(job, result_of(session, record, replayed=True))
 
     def _done_elsewhere(self, job: Job, session: Session, record: Record) -> None:
         """The step is committed; what was held of its session has been let go of meanwhile."""
@@ -386,3 +409,8 @@ class Engine:
         except Exception as error:  # a defect costs its caller, nobody else
             log.exception("a call failed")
             ticket.fail(Internal(f"the call failed: {type(error).__name__}"))
+
+
+def _unknown() -> CommitUnknown:
+    # Whether the store has it cannot be known here: a retry with the key finds out.
+    return CommitUnknown("the commit's outcome is unknown: repeat it with the same key")

@@ -109,9 +109,11 @@ class Lifecycle:
         if session is not None:
             return session
         stored = await self.store.load(key)
-        if isinstance(stored, Stored) and stored.row.expires_at <= time():
-            await self.end(stored.row, "expired")
-            stored = Gone("expired")
+        while isinstance(stored, Stored) and stored.row.expires_at <= time():
+            ended = await self.end(stored.row, "expired")
+            # Where it was stepped meanwhile it lives on.
+            stale = isinstance(ended, Stale)
+            stored = await self.store.load(key) if stale else Gone("expired")
         if isinstance(stored, Gone | Damaged):
             raise self.refusal(name, stored)
         self._believe(stored.row)
@@ -138,16 +140,31 @@ class Lifecycle:
     async def begin(self, row: SessionRow, checkpoint: Checkpoint, guard: Guard) -> SessionInfo:
         """Write a new session's row and state. Raises NtmError."""
         if await self.store.count() >= self.settings.max_sessions:
+            known = await self.created(row.tenant, row.id, guard)
+            if known is not None:
+                return known
             raise TooManySessions(f"{self.settings.max_sessions} sessions live: the most allowed")
         record = Record("create", 1, row.step, key=guard.key, fingerprint=guard.fingerprint)
-        outcome = await self.commit(Change(row, None, record, checkpoint))
+        change = Change(row, None, record, checkpoint)
+        outcome = await self.commit(change)
+        while isinstance(outcome, Stale) and outcome.row.expires_at <= time():
+            await self.end(outcome.row, "expired")
+            outcome = await self.commit(change)
         if isinstance(outcome, Replayed):
             known = await self.created(row.tenant, row.id, guard)
             if known is not None:
                 return known
         if not isinstance(outcome, Committed):
             raise SessionExists(f"session {row.id!r} exists already")
-        return self.load(Stored(row, checkpoint, [], [record])).info()
+        return self._begun(Stored(row, checkpoint, [], [record])).info()
+
+    def _begun(self, stored: Stored) -> Session:
+        held = self._held.get(stored.row.key)
+        if held is not None and held.row.incarnation == stored.row.incarnation:
+            return held  # somebody stepped it already
+        if held is not None:
+            self.drop(held, gone(stored.row.id, None))
+        return self.load(stored)
 
     async def created(self, tenant: str, name: str, guard: Guard) -> SessionInfo | None:
         """The reply to the creation of a session by this key; None where there was none.

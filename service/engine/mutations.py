@@ -137,10 +137,12 @@ async def snapshot(life: Lifecycle, request: Snapshot) -> SnapshotInfo:
         )
         outcome = await life.commit(Change(row, (row.incarnation, row.revision), None, checkpoint))
         if isinstance(outcome, Committed):
-            # Another of the same name may have come first: answer what is kept.
+            # Another of the same name may have come first, and then is what is kept.
             kept = await _snapshots(life, session)
-            known = next((c for c in kept if c.name == name), checkpoint)
-            return _known_snapshot(known, name, guard)
+            first = next((c for c in kept if c.name == name), checkpoint)
+            if first.created_at == checkpoint.created_at:
+                return _info(checkpoint)
+            return _known_snapshot(first, name, guard)
         life.passed_over(session, outcome)
 
 

@@ -26,7 +26,8 @@ from service.errors import Internal, NtmError
 from service.frames import FrameReader, frames_of
 from service.messages import Call, Reply
 from service.settings import Settings
-from service.store.memory import MemoryStore
+from service.store.open import open_store
+from service.store.store import StoreUnavailable
 
 log = logging.getLogger("ntm.engine")
 ENCODER = msgspec.msgpack.Encoder()
@@ -128,13 +129,15 @@ class FrontConnection(asyncio.Protocol):
 async def serve(settings: Settings) -> None:
     """Load every bundle, then answer fronts until SIGTERM. Raises what loading raises."""
     metrics = EngineMetrics()
-    engine = Engine(settings, MemoryStore(), metrics)
+    store = await open_store(settings)
+    engine = Engine(settings, store, metrics)
     for host in load_hosts(settings, metrics):
         engine.add(host)
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, engine.reload_soon)
     fronts: set[FrontConnection] = set()
     server = await loop.create_unix_server(
         lambda: FrontConnection(engine, fronts), settings.engine_socket
@@ -148,6 +151,8 @@ async def serve(settings: Settings) -> None:
         async with asyncio.timeout(settings.drain_s):
             await engine.drain()
             await _hang_up(fronts)
+            await engine.life.checkpoint()
+    await store.close()
 
 
 async def _hang_up(fronts: set[FrontConnection]) -> None:
@@ -168,7 +173,7 @@ def main() -> int:
 
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(serve(settings))
-    except (BundleError, BackendError, ValueError) as error:
+    except (BundleError, BackendError, StoreUnavailable, ValueError) as error:
         print(f"ntm engine: {error}", file=sys.stderr)
         return 2
     return 0

@@ -21,6 +21,7 @@ from service.engine.arena import INITIAL
 Array = Any  # numpy's or torch's, by backend
 Floats = NDArray[np.float32]
 PROBED_MULTIPLES = (1, 2, 4, 8, 16)
+PROBED_SIZES = 32
 
 
 class BackendError(Exception):
@@ -147,21 +148,21 @@ class Runtime:
         """Bytes of one session's state."""
         return sum(tensor.nbytes for tensor in self.spec)
 
-    def _bucket(self, size: int, multiple: int) -> int:
-        return size + -size % multiple
+    def _buckets(self, multiple: int) -> list[int]:
+        """The sizes that batches are padded to."""
+        return list(range(multiple, self.max_batch + multiple, multiple))
 
     def _warm(self) -> None:
-        for size in range(self.multiple, self._bucket(self.max_batch, self.multiple) + 1):
-            if size % self.multiple == 0:
-                self._lone(np.zeros(self.input_size, np.float32), 0, size)
+        for size in self._buckets(self.multiple):
+            self._lone(np.zeros(self.input_size, np.float32), 0, size)
 
     def _probe(self) -> int:
         """The smallest multiple at which a row is bit-equal in every bucket and position."""
         row = np.random.default_rng(0).uniform(-1, 1, self.input_size).astype(np.float32)
         for multiple in PROBED_MULTIPLES:
-            last = self._bucket(self.max_batch, multiple)
-            sizes = sorted({multiple, 2 * multiple, 3 * multiple, last // 2, last})
-            sizes = [size for size in sizes if size and size % multiple == 0]
+            sizes = self._buckets(multiple)
+            # A kernel changes with the size at small ones, in ways that no few sizes show.
+            sizes = [*sizes[:PROBED_SIZES], *sizes[PROBED_SIZES :: len(sizes) // 8 + 1], sizes[-1]]
             want = self._lone(row, 0, multiple)
             places = [(at, size) for size in sizes for at in {0, 1 % size, size // 2, size - 1}]
             if all(_same(want, self._lone(row, at, size)) for at, size in places):

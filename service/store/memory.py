@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections import OrderedDict
 from collections.abc import Sequence
+from itertools import islice
 from time import time
 from typing import Any
 
@@ -26,7 +27,7 @@ from service.store.store import (
     Stale,
     Stored,
 )
-from service.store.timeline import Mark, base_of, leads_to, outdated, revision_at
+from service.store.timeline import Mark, outdated, route
 
 
 class _Entry:
@@ -37,15 +38,17 @@ class _Entry:
         self.checkpoints: list[Checkpoint] = []  # in order of revision, as are the records
         self.records: list[Record] = []
 
-    def reply(self, record: Record | None) -> Record | None:
-        """What was answered to the key of `record` before."""
-        if record is None or record.key is None:
-            return None
-        return next((old for old in self.records if old.key == record.key), None)
+    def replies(self, last: int) -> list[Record]:
+        """The last records with a key, in order."""
+        keyed = (record for record in reversed(self.records) if record.key is not None)
+        return list(islice(keyed, last))[::-1]
 
-    def has(self, snapshot: str | None) -> bool:
-        """Is there a snapshot of that name?"""
-        return snapshot is not None and any(c.name == snapshot for c in self.checkpoints)
+    def has(self, checkpoint: Checkpoint) -> bool:
+        """Is there a snapshot of its name, or another without a name of its revision?"""
+        if checkpoint.name is not None:
+            return any(c.name == checkpoint.name for c in self.checkpoints)
+        last = next((c for c in reversed(self.checkpoints) if c.name is None), None)
+        return last is not None and last.revision == checkpoint.revision
 
     def marks(self) -> tuple[list[Mark], list[Mark]]:
         """The records and the checkpoints without their bytes."""
@@ -77,7 +80,7 @@ class MemoryStore:
             return self._gone(key)
         checkpoint = entry.checkpoints[-1]
         later = [record for record in entry.records if record.revision > checkpoint.revision]
-        return Stored(entry.row, checkpoint, later, self._replies(entry))
+        return Stored(entry.row, checkpoint, later, entry.replies(self._retention.replies))
 
     async def row(self, key: SessionKey) -> SessionRow | Gone:
         """See `Store`."""
@@ -100,15 +103,12 @@ class MemoryStore:
             found = [c for c in entry.checkpoints if c.name == snapshot]
             return Stored(entry.row, found[0], [], []) if found else None
         records, checkpoints = entry.marks()
-        if step is not None:
-            revision = revision_at(step, records, checkpoints)
-        base = None if revision is None else base_of(revision, checkpoints)
-        path = leads_to(revision, base, records) if base and revision is not None else None
-        if base is None or path is None:
+        way = route(records, checkpoints, step=step, revision=revision)
+        if way is None:
             return None
-        checkpoint = next(c for c in entry.checkpoints if c.revision == base.revision)
-        wanted = {mark.revision for mark in path}
-        return Stored(entry.row, checkpoint, [r for r in entry.records if r.revision in wanted], [])
+        base = next(c for c in entry.checkpoints if c.revision == way.base.revision)
+        wanted = {mark.revision for mark in way.records}
+        return Stored(entry.row, base, [r for r in entry.records if r.revision in wanted], [])
 
     async def history(self, key: SessionKey, before: int | None, limit: int) -> list[Record] | Gone:
         """See `Store`."""
@@ -170,15 +170,18 @@ class MemoryStore:
         reason, until = self._tombstones.get(key, (None, 0.0))
         return Gone(reason if until > time() else None)
 
-    def _replies(self, entry: _Entry) -> list[Record]:
-        keyed = [record for record in entry.records if record.key is not None]
-        return keyed[-self._retention.replies :] if self._retention.replies else []
+    def _replied(self, entry: _Entry, record: Record | None) -> Record | None:
+        """What was answered to the key of `record` before."""
+        if record is None or record.key is None:
+            return None
+        kept = entry.replies(self._retention.replies)
+        return next((old for old in reversed(kept) if old.key == record.key), None)
 
     def _apply(self, change: Change) -> Outcome:
         key, entry = change.row.key, self._find(change.row.key)
         if entry is None:
             return self._create(change) if change.expected is None else self._gone(key)
-        before = entry.reply(change.record)
+        before = self._replied(entry, change.record)
         if before is not None:
             return Replayed(before)
         if (entry.row.incarnation, entry.row.revision) != change.expected:
@@ -206,7 +209,7 @@ class MemoryStore:
         entry.row = change.row
         if change.record is not None:
             entry.records.append(change.record)
-        if change.checkpoint is not None and not entry.has(change.checkpoint.name):
+        if change.checkpoint is not None and not entry.has(change.checkpoint):
             entry.checkpoints.append(change.checkpoint)
             self._trim(entry)
 

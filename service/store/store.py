@@ -82,8 +82,9 @@ class Change(msgspec.Struct, frozen=True):
     """A session's new row and what comes with it.
 
     expected: (incarnation, revision) that must be stored; None: no such session may exist.
-    A change that keeps the revision only adds its checkpoint; a snapshot of a name that is there
-    already stays as it was, and the change is Committed all the same.
+    A change that keeps the revision only adds its checkpoint; one of a snapshot's name, or without
+    a name of a revision, that is there already stays as it was, and the change is Committed all the
+    same.
     ended: "deleted" or "expired", which leaves a tombstone and nothing else.
     """
 
@@ -140,9 +141,10 @@ class Stored(NamedTuple):
 class Retention(msgspec.Struct, frozen=True):
     """What a store keeps of each session beside its newest state.
 
-    A record is kept while it is after the newest checkpoint, or among the last `replies` with a
-    key, or within the last `history_rows` rows; checkpoints so that each kept row of the history
-    can be rebuilt, one in `checkpoint_spacing` rows.
+    A record is kept at least while it is after the newest checkpoint, or among the last `replies`
+    with a key, or within the last `history_rows` rows or on the way to them from the checkpoint
+    before; checkpoints so that each row of the history can be rebuilt, one in
+    `checkpoint_spacing` rows. What falls out goes in time, where a checkpoint is written.
     """
 
     replies: int = 16
@@ -172,8 +174,8 @@ class Store(Protocol):
     async def commit(self, changes: Sequence[Change]) -> list[Outcome]:
         """Write each change whole or not at all; one outcome each, in order.
 
-        A change's key is looked up before its expectation. Returns when the configured
-        durability point is reached.
+        A change's key is looked up before its expectation, among the last `Retention.replies`
+        records with a key. Returns when the configured durability point is reached.
         """
         ...
 

@@ -18,21 +18,50 @@ class Mark(NamedTuple):
     name: str | None = None  # of a snapshot
 
 
-def revision_at(step: int, records: Sequence[Mark], checkpoints: Sequence[Mark]) -> int | None:
-    """The latest revision at which the session stood at `step`, or passed it within a request.
+class Route(NamedTuple):
+    """How to come to a point: from a checkpoint, through records."""
 
-    records and checkpoints: in order of revision. None where no kept one did.
+    base: Mark
+    records: list[Mark]
+
+
+def route(
+    records: Sequence[Mark], checkpoints: Sequence[Mark], *, step: int | None, revision: int | None
+) -> Route | None:
+    """The way to a revision, or to the latest time the session stood at a step, be it within a
+    request of several rows: then the last record leads past it.
+
+    Both in order of revision. None where that point, or something on the way, is not kept.
     """
-    stood = [mark.revision for mark in checkpoints if mark.step == step]
+    if step is not None:
+        return _route_to_step(records, checkpoints, step)
+    return None if revision is None else _route_from(records, checkpoints, revision, revision)
+
+
+def _route_to_step(
+    records: Sequence[Mark], checkpoints: Sequence[Mark], step: int
+) -> Route | None:
+    stood = max((mark.revision for mark in checkpoints if mark.step == step), default=0)
     for mark in reversed(records):
-        if mark.step == step or mark.step - mark.rows < step < mark.step:
-            return max(mark.revision, *stood)
-    return max(stood, default=None)
+        if mark.revision <= stood:
+            break
+        if mark.step == step:
+            return _route_from(records, checkpoints, mark.revision, mark.revision)
+        if mark.step - mark.rows < step < mark.step:
+            return _route_from(records, checkpoints, mark.revision, mark.revision - 1)
+    return _route_from(records, checkpoints, stood, stood) if stood else None
 
 
-def base_of(revision: int, checkpoints: Sequence[Mark]) -> Mark | None:
-    """The newest checkpoint at or before a revision. checkpoints: in order of revision."""
-    return next((mark for mark in reversed(checkpoints) if mark.revision <= revision), None)
+def _route_from(
+    records: Sequence[Mark], checkpoints: Sequence[Mark], revision: int, newest_base: int
+) -> Route | None:
+    """From the newest checkpoint at or before `newest_base`; only steps can be run again."""
+    base = next((mark for mark in reversed(checkpoints) if mark.revision <= newest_base), None)
+    if base is None:
+        return None
+    path = [mark for mark in records if base.revision < mark.revision <= revision]
+    whole = len(path) == revision - base.revision and all(mark.rows for mark in path)
+    return Route(base, path) if whole else None
 
 
 class Outdated(NamedTuple):
@@ -47,41 +76,40 @@ def outdated(
 ) -> Outdated:
     """What falls out of `retention`. Both in order of revision, the newest state included.
 
-    A record goes once it is before the newest checkpoint, outside the history, and no reply that
-    is still kept. A checkpoint goes unless it is the newest, a snapshot, or what the history is
-    rebuilt from: the one before its oldest record, then one a band of `checkpoint_spacing` rows
-    and each that put another state in place.
+    The history is rebuilt from the checkpoint before its oldest record, so what came after that
+    one is kept. A checkpoint goes unless it is that one or the newest, a snapshot, the first of
+    its band of `checkpoint_spacing` rows, or put another state in place. A mutation without rows
+    takes the place of one row, so that their number is bounded too.
     """
     plain = [mark for mark in checkpoints if mark.name is None]
-    newest = plain[-1].revision if plain else 0
+    oldest = _oldest(records, retention.history_rows)
+    base = len(plain) - 1
+    if oldest is not None:
+        base = max((at for at, mark in enumerate(plain) if mark.revision < oldest), default=0)
+    start = plain[base].revision if plain else 0
     keyed = [mark.revision for mark in records if mark.key is not None]
     replies = set(keyed[-retention.replies :]) if retention.replies else set[int]()
-    dropped: list[int] = []
-    rows, oldest = 0, newest
-    for mark in reversed(records):
-        if rows < retention.history_rows:
-            oldest = mark.revision
-        elif mark.revision <= newest and mark.revision not in replies:
-            dropped.append(mark.revision)
-        rows += mark.rows
+    dropped = [m.revision for m in records if m.revision <= start and m.revision not in replies]
     moved = {mark.revision for mark in records if mark.rows == 0}
-    return Outdated(dropped, _thinned(plain, oldest, moved, retention.checkpoint_spacing))
+    return Outdated(dropped, _thinned(plain, base, moved, retention.checkpoint_spacing))
 
 
-def _thinned(plain: Sequence[Mark], oldest: int, moved: set[int], spacing: int) -> list[int]:
-    base = max((at for at, mark in enumerate(plain) if mark.revision < oldest), default=0)
-    dropped = [mark.revision for mark in plain[:base]]
+def _oldest(records: Sequence[Mark], rows: int) -> int | None:
+    """The revision of the record with the oldest of the last `rows` rows."""
+    oldest = None
+    for mark in reversed(records):
+        if rows <= 0:
+            break
+        oldest = mark.revision
+        rows -= max(mark.rows, 1)
+    return oldest
+
+
+def _thinned(plain: Sequence[Mark], base: int, moved: set[int], spacing: int) -> list[int]:
+    dropped = [mark.revision for mark in plain[:base]] if plain else []
     band = plain[base].step // spacing if plain else 0
     for mark in plain[base + 1 : -1]:
         if mark.step // spacing == band and mark.revision not in moved:
             dropped.append(mark.revision)
         band = mark.step // spacing
     return dropped
-
-
-def leads_to(revision: int, base: Mark, records: Sequence[Mark]) -> list[Mark] | None:
-    """The records from a checkpoint to a revision; None where one of them is not kept, or is no
-    step and so cannot be run again."""
-    path = [mark for mark in records if base.revision < mark.revision <= revision]
-    whole = len(path) == revision - base.revision and all(mark.rows for mark in path)
-    return path if whole else None

@@ -1,0 +1,56 @@
+"""Around every request: its id, its time, its count. Also where no route matches."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from itertools import count
+from time import perf_counter
+from typing import Any
+
+from service.link import Receive
+from service.metrics import UNMATCHED, FrontMetrics
+
+REQUEST_ID = re.compile(rb"[A-Za-z0-9._~:/+=@-]{1,128}")
+
+
+class Access:
+    """An ASGI app around another that gives each answer its X-Request-Id and counts it."""
+
+    def __init__(self, app: Any, metrics: FrontMetrics) -> None:
+        self._app, self._metrics = app, metrics
+        self._prefix = secrets.token_hex(6)
+        self._numbers = count(1)
+
+    async def __call__(self, scope: Any, receive: Receive, send: Any) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = self._id(scope["headers"])
+        scope["state"]["request_id"] = request_id
+        header = (b"x-request-id", request_id.encode("ascii"))
+        status = 500
+
+        async def tagged(message: Any) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], header]
+            await send(message)
+
+        begun = perf_counter()
+        self._metrics.in_flight.inc()
+        try:
+            await self._app(scope, receive, tagged)
+        finally:
+            self._metrics.in_flight.dec()
+            route = scope.get("path_template") or UNMATCHED
+            self._metrics.answered(scope["method"], route, status, perf_counter() - begun)
+
+    def _id(self, headers: list[tuple[bytes, bytes]]) -> str:
+        """The client's id where it is a fit one, else a fresh one."""
+        for name, value in headers:
+            if name == b"x-request-id" and REQUEST_ID.fullmatch(value):
+                return value.decode("ascii")
+        return f"{self._prefix}-{next(self._numbers):x}"

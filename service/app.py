@@ -1,0 +1,118 @@
+"""`create_app`: the only place where settings, the link to the engine and the routes meet."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+from litestar import Litestar
+from litestar.datastructures import State
+from litestar.exceptions import HTTPException
+
+from service import openapi, problems
+from service.access import Access
+from service.errors import NtmError
+from service.front_state import KEY, FrontState
+from service.link import EngineLink
+from service.metrics import FrontMetrics
+from service.routes.admin import reload_models, unload_model
+from service.routes.health import live, ready
+from service.routes.metrics import metrics
+from service.routes.models import describe_model, list_models
+from service.routes.mutations import (
+    fork_session,
+    keep_snapshot,
+    list_snapshots,
+    migrate_session,
+    reset_session,
+    restore_session,
+)
+from service.routes.past import export_state, import_state, read_history
+from service.routes.predict import predict
+from service.routes.sessions import (
+    create_session,
+    describe_session,
+    end_session,
+    list_sessions,
+    read_memory,
+    step_session,
+)
+from service.settings import Settings
+
+PUBLISH_S = 1.0
+HANDLERS: tuple[Any, ...] = (
+    create_session,
+    list_sessions,
+    describe_session,
+    end_session,
+    step_session,
+    read_memory,
+    reset_session,
+    restore_session,
+    migrate_session,
+    fork_session,
+    keep_snapshot,
+    list_snapshots,
+    read_history,
+    export_state,
+    import_state,
+    predict,
+    reload_models,
+    unload_model,
+    list_models,
+    describe_model,
+    live,
+    ready,
+    metrics,
+)
+
+
+def create_app(settings: Settings, link: EngineLink | None = None, front: int = 0) -> Litestar:
+    """The app of one front process.
+
+    link: to the engine; by default one to `settings.engine_socket`, opened and closed with the app.
+    front: this process's number among `settings.fronts`.
+    """
+    folder = Path(settings.engine_socket).parent if settings.fronts > 1 else None
+    state = FrontState(
+        settings,
+        link or EngineLink(settings.engine_socket, settings.request_timeout_s),
+        FrontMetrics(front, folder),
+    )
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Litestar) -> AsyncGenerator[None]:
+        async with contextlib.AsyncExitStack() as stack:
+            if link is None:
+                await state.link.open()
+                stack.push_async_callback(state.link.close)
+            if folder is not None:
+                publisher = asyncio.create_task(_publish(state.metrics), name="metrics")
+                stack.callback(publisher.cancel)
+            yield
+
+    app = Litestar(
+        route_handlers=HANDLERS,
+        state=State({KEY: state}),
+        lifespan=[lifespan],
+        exception_handlers={
+            NtmError: problems.answer,
+            HTTPException: problems.answer,
+            Exception: problems.answer,
+        },
+        openapi_config=openapi.config(),
+        logging_config=None,
+        request_max_body_size=settings.max_body_bytes,
+    )
+    # Around Litestar's router, since its own middleware does not see a request without a route.
+    app.asgi_handler = Access(app.asgi_handler, state.metrics)
+    return app
+
+
+async def _publish(metrics: FrontMetrics) -> None:
+    while True:
+        metrics.publish()
+        await asyncio.sleep(PUBLISH_S)

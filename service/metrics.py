@@ -1,0 +1,148 @@
+"""A front's own metrics, and one exposition of all fronts and the engine.
+
+The engine counts what it does (service/engine/metrics.py); a front counts HTTP. With several
+fronts a scrape reaches one of them, so each writes its samples to a file beside the engine's
+socket, and the one that is asked reads the others' and tells them apart by the label `front`.
+No session is ever a label, and a path only as its template.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import msgspec
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import Metric
+
+SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
+UNMATCHED = "unmatched"
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Sample(msgspec.Struct, frozen=True, array_like=True):
+    """One line of an exposition."""
+
+    name: str
+    labels: dict[str, str]
+    value: float
+
+
+class Family(msgspec.Struct, frozen=True, array_like=True):
+    """A metric with its samples, as one front writes them for the others."""
+
+    name: str
+    documentation: str
+    kind: str
+    samples: list[Sample]
+
+
+_FAMILIES = msgspec.msgpack.Decoder(list[Family])
+
+
+class FrontMetrics:
+    """One registry an app. `front` is this process's number; `folder` where the others' are."""
+
+    def __init__(self, front: int = 0, folder: Path | None = None) -> None:
+        self.front, self.folder = front, folder
+        self.registry = registry = CollectorRegistry()
+        self.requests = Counter(
+            "ntm_http_requests_total",
+            "Requests answered",
+            ["method", "route", "status"],
+            registry=registry,
+        )
+        self.seconds = Histogram(
+            "ntm_http_request_seconds",
+            "From a request's headers to the end of its answer",
+            ["route"],
+            registry=registry,
+            buckets=SECONDS,
+        )
+        self.in_flight = Gauge(
+            "ntm_http_requests_in_flight", "Requests not answered yet", registry=registry
+        )
+        self.errors = Counter(
+            "ntm_errors_total", "Errors answered, by code", ["code"], registry=registry
+        )
+        self.engine_up = Gauge(
+            "ntm_engine_up", "1 where this front is connected to the engine", registry=registry
+        )
+        build = Gauge(
+            "ntm_build_info", "1; versions as labels", ["version", "python"], registry=registry
+        )
+        build.labels(package_version(), platform.python_version()).set(1)
+        self._counter_of = lru_cache(4096)(self.requests.labels)
+        self._timer_of = lru_cache(1024)(self.seconds.labels)
+
+    def answered(self, method: str, route: str, status: int, seconds: float) -> None:
+        """A request of this route's template got this status."""
+        self._counter_of(method if method in METHODS else "other", route, str(status)).inc()
+        self._timer_of(route).observe(seconds)
+
+    def publish(self) -> None:
+        """Write this front's samples where the others read them, whole or not at all."""
+        if self.folder is None:
+            return
+        path = self.folder / f"front-{self.front}.metrics"
+        fresh = path.with_suffix(".new")
+        fresh.write_bytes(msgspec.msgpack.encode(list(self._own())))
+        os.replace(fresh, path)
+
+    def text(self) -> bytes:
+        """The exposition of every front, each sample labelled with its front's number."""
+        merged = CollectorRegistry()
+        merged.register(_Merged({self.front: list(self._own()), **self._others()}))
+        return generate_latest(merged)
+
+    def _own(self) -> Iterator[Family]:
+        for metric in self.registry.collect():
+            samples = [
+                Sample(sample.name, dict(sample.labels), sample.value)
+                for sample in metric.samples
+                if not sample.name.endswith("_created")
+            ]
+            yield Family(metric.name, metric.documentation, metric.type, samples)
+
+    def _others(self) -> dict[int, list[Family]]:
+        found: dict[int, list[Family]] = {}
+        for path in sorted(self.folder.glob("front-*.metrics")) if self.folder else ():
+            number = int(path.stem.removeprefix("front-"))
+            if number != self.front:
+                with contextlib.suppress(OSError):
+                    found[number] = _FAMILIES.decode(path.read_bytes())
+        return found
+
+
+class _Merged:
+    """A collector of the families of all fronts."""
+
+    def __init__(self, fronts: dict[int, list[Family]]) -> None:
+        self._fronts = fronts
+
+    def collect(self) -> Iterable[Metric]:
+        """Each family once, with the samples of every front."""
+        merged: dict[str, Metric] = {}
+        for front, families in sorted(self._fronts.items()):
+            for family in families:
+                metric = merged.setdefault(
+                    family.name, Metric(family.name, family.documentation, family.kind)
+                )
+                for sample in family.samples:
+                    labels = {**sample.labels, "front": str(front)}
+                    metric.add_sample(sample.name, labels, sample.value)
+        return merged.values()
+
+
+def package_version() -> str:
+    """The installed package's version."""
+    try:
+        return version("ntm-serve")
+    except PackageNotFoundError:
+        return "unknown"

@@ -1,0 +1,48 @@
+"""Models coming and going while the server runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from litestar import Request, delete, post
+from litestar.response.base import ASGIResponse
+
+from service import openapi
+from service.front_state import front_of, json_answer, request_id
+from service.messages import ModelInfo, Reload, Unload
+from service.routes.models import summary
+from service.routes.paths import model_name
+from service.schemas import ModelList
+
+MODELS = msgspec.msgpack.Decoder(list[ModelInfo])
+NOTHING = msgspec.msgpack.Decoder(None)
+
+AnyRequest = Request[Any, Any, Any]
+
+
+@post(
+    "/v1/models/reload",
+    status_code=200,
+    responses=openapi.answers(ModelList, 400, 409, 503, 504),
+)
+async def reload_models(request: AnyRequest) -> ASGIResponse:
+    """Load the bundles that are new under NTM_MODELS; the answer lists them. SIGHUP does the same.
+
+    What runs goes on: no request is dropped, and sessions stay on their version.
+    """
+    link = front_of(request).link
+    infos = await link.call(MODELS, Reload(), request_id=request_id(request))
+    return json_answer(ModelList([summary(info) for info in infos]))
+
+
+@delete(
+    "/v1/models/{model:str}/versions/{version:str}",
+    status_code=204,
+    responses=openapi.problems(404, 409, 503, 504),
+)
+async def unload_model(request: AnyRequest, version: str, force: bool = False) -> None:
+    """Serve a version no longer. While it has live sessions only with force=true; they stay in
+    the store, and answer 503 model_not_loaded until the version is loaded again."""
+    call = Unload(model_name(request), version, force)
+    await front_of(request).link.call(NOTHING, call, request_id=request_id(request))

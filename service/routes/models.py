@@ -1,0 +1,77 @@
+"""The loaded models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from litestar import Request, get
+from litestar.params import FromQuery
+from litestar.response.base import ASGIResponse
+
+from service import openapi
+from service.errors import ModelNotFound
+from service.front_state import FrontState, front_of, json_answer, request_id
+from service.messages import ListModels, ModelInfo
+from service.schemas import ModelDetail, ModelList, ModelSummary
+
+MODELS = msgspec.msgpack.Decoder(list[ModelInfo])
+
+
+@get("/v1/models", responses=openapi.answers(ModelList, 503, 504))
+async def list_models(request: Request[Any, Any, Any]) -> ASGIResponse:
+    """Every loaded model, and what runs it."""
+    infos = await front_of(request).link.call(MODELS, ListModels(), request_id=request_id(request))
+    return json_answer(ModelList([summary(info) for info in infos]))
+
+
+@get("/v1/models/{model:str}", responses=openapi.answers(ModelDetail, 404, 503, 504))
+async def describe_model(
+    request: Request[Any, Any, Any], version: FromQuery[str | None] = None
+) -> ASGIResponse:
+    """A model's manifest: what goes in and out, its state, its training card."""
+    name = request.scope["path_params"]["model"]
+    return json_answer(detail(await find_model(front_of(request), request, name, version)))
+
+
+async def find_model(
+    front: FrontState, request: Request[Any, Any, Any], name: str, version: str | None
+) -> ModelInfo:
+    """A loaded model, in the version loaded last where none is named. Raises ModelNotFound."""
+    infos = await front.link.call(MODELS, ListModels(), request_id=request_id(request))
+    for info in reversed(infos):
+        if info.manifest.name == name and version in (None, info.manifest.version):
+            return info
+    loaded = ", ".join(f"{info.manifest.name} {info.manifest.version}" for info in infos)
+    expected = f"one of {loaded}" if loaded else "a loaded model, of which there is none"
+    got = name if version is None else f"{name} {version}"
+    raise ModelNotFound(f"expected {expected}, got {got!r}", expected=expected, got=got)
+
+
+def summary(info: ModelInfo) -> ModelSummary:
+    """A model as the list shows it."""
+    manifest = info.manifest
+    return ModelSummary(
+        **_shared(info), input_dims=manifest.input.dims, output_dims=manifest.output.dims
+    )
+
+
+def detail(info: ModelInfo) -> ModelDetail:
+    """A model with its whole manifest."""
+    return ModelDetail(**(msgspec.structs.asdict(info.manifest) | _shared(info)))
+
+
+def _shared(info: ModelInfo) -> dict[str, Any]:
+    manifest = info.manifest
+    return {
+        "name": manifest.name,
+        "version": manifest.version,
+        "family": manifest.family,
+        "task": manifest.task,
+        "runtime": info.runtime,
+        "device": info.device,
+        "batch_multiple": info.batch_multiple,
+        "max_batch": info.max_batch,
+        "slots": info.slots,
+        "fingerprint": info.fingerprint,
+    }

@@ -1,0 +1,166 @@
+"""What moves a session other than its steps, and what keeps or copies where it stands."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import msgspec
+from litestar import Request, get, post
+from litestar.response.base import ASGIResponse
+
+from service import body, guards, openapi
+from service.errors import InvalidRequest
+from service.front_state import TENANT, front_of, json_answer, request_id
+from service.guards import etag
+from service.messages import (
+    Fork,
+    Guard,
+    ListSnapshots,
+    Migrate,
+    Moved,
+    Point,
+    Reset,
+    Restore,
+    SessionInfo,
+    Snapshot,
+    SnapshotInfo,
+)
+from service.messages import Request as EngineRequest
+from service.routes.paths import session_id
+from service.schemas import (
+    EmptyBody,
+    ForkBody,
+    MigrateBody,
+    MovedAnswer,
+    PointBody,
+    SnapshotBody,
+    SnapshotList,
+)
+
+EMPTY_BODY = msgspec.json.Decoder(EmptyBody)
+POINT_BODY = msgspec.json.Decoder(PointBody)
+FORK_BODY = msgspec.json.Decoder(ForkBody)
+SNAPSHOT_BODY = msgspec.json.Decoder(SnapshotBody)
+MIGRATE_BODY = msgspec.json.Decoder(MigrateBody)
+MOVED = msgspec.msgpack.Decoder(Moved)
+INFO = msgspec.msgpack.Decoder(SessionInfo)
+SNAPSHOT = msgspec.msgpack.Decoder(SnapshotInfo)
+SNAPSHOTS = msgspec.msgpack.Decoder(list[SnapshotInfo])
+
+AnyRequest = Request[Any, Any, Any]
+T = TypeVar("T", bound=msgspec.Struct)
+
+MOVES = (400, 404, 410, 412, 413, 415, 422, 503, 504)
+
+
+@post(
+    "/v1/sessions/{session_id:str}/reset",
+    status_code=200,
+    operation_class=openapi.takes(openapi.KEY, openapi.MATCH, body=EmptyBody, required=False),
+    responses=openapi.answers(MovedAnswer, *MOVES),
+)
+async def reset_session(request: AnyRequest) -> ASGIResponse:
+    """Back to the initial state and step 0. The history stays, so this too can be undone."""
+    _, guard = await _wanted(request, EMPTY_BODY, EmptyBody())
+    return await _move(request, Reset(TENANT, session_id(request), guard))
+
+
+@post(
+    "/v1/sessions/{session_id:str}/restore",
+    status_code=200,
+    operation_class=openapi.takes(openapi.KEY, openapi.MATCH, body=PointBody),
+    responses=openapi.answers(MovedAnswer, *MOVES),
+)
+async def restore_session(request: AnyRequest) -> ASGIResponse:
+    """Back to a snapshot, a step or a revision that is kept."""
+    wanted, guard = await _wanted(request, POINT_BODY, None)
+    point = _point(wanted, least=1)
+    return await _move(request, Restore(TENANT, session_id(request), point, guard))
+
+
+@post(
+    "/v1/sessions/{session_id:str}/migrate",
+    status_code=200,
+    operation_class=openapi.takes(openapi.KEY, openapi.MATCH, body=MigrateBody),
+    responses=openapi.answers(MovedAnswer, *MOVES, 409),
+)
+async def migrate_session(request: AnyRequest) -> ASGIResponse:
+    """Go on with another loaded version of the model, where it keeps the same state."""
+    wanted, guard = await _wanted(request, MIGRATE_BODY, None)
+    return await _move(request, Migrate(TENANT, session_id(request), wanted.version, guard))
+
+
+@post(
+    "/v1/sessions/{session_id:str}/fork",
+    operation_class=openapi.takes(openapi.KEY, openapi.MATCH, body=ForkBody, required=False),
+    responses=openapi.answers(SessionInfo, *MOVES, 409, 429, status=201),
+)
+async def fork_session(request: AnyRequest) -> ASGIResponse:
+    """A new session that goes on from where this one stands, or stood."""
+    wanted, guard = await _wanted(request, FORK_BODY, ForkBody())
+    call = Fork(
+        TENANT, session_id(request), _point(wanted, least=0), wanted.id, wanted.idle_ttl_s, guard
+    )
+    info = await _call(request, INFO, call)
+    headers = {"location": f"/v1/sessions/{info.id}", "etag": etag(info.incarnation, info.revision)}
+    return json_answer(info, 201, headers)
+
+
+@post(
+    "/v1/sessions/{session_id:str}/snapshots",
+    operation_class=openapi.takes(openapi.KEY, openapi.MATCH, body=SnapshotBody, required=False),
+    responses=openapi.answers(SnapshotInfo, *MOVES, 409, 429, status=201),
+)
+async def keep_snapshot(request: AnyRequest) -> ASGIResponse:
+    """Keep where the session stands, by name, for as long as it lives."""
+    wanted, guard = await _wanted(request, SNAPSHOT_BODY, SnapshotBody())
+    call = Snapshot(TENANT, session_id(request), wanted.name, guard)
+    return json_answer(await _call(request, SNAPSHOT, call), 201)
+
+
+@get(
+    "/v1/sessions/{session_id:str}/snapshots",
+    responses=openapi.answers(SnapshotList, 404, 410, 503, 504),
+)
+async def list_snapshots(request: AnyRequest) -> ASGIResponse:
+    """The kept points of a session."""
+    call = ListSnapshots(TENANT, session_id(request))
+    return json_answer(SnapshotList(await _call(request, SNAPSHOTS, call)))
+
+
+async def _wanted(
+    request: AnyRequest, decoder: msgspec.json.Decoder[T], default: T | None
+) -> tuple[T, Guard]:
+    """The body, or its default where there is none, and what the mutation is conditional on."""
+    head = dict(request.scope["headers"])
+    limits = front_of(request).settings
+    data = await body.read(head, request.receive, limits.max_body_bytes, limits.request_timeout_s)
+    wanted = default if default is not None and not data else body.decode(decoder, data)
+    said = msgspec.json.encode(wanted, order="deterministic")
+    return wanted, guards.of(head, b"POST", request.scope["path"].encode(), said)
+
+
+async def _move(request: AnyRequest, call: EngineRequest) -> ASGIResponse:
+    moved = await _call(request, MOVED, call)
+    headers = {"etag": etag(moved.incarnation, moved.revision)}
+    if moved.replayed:
+        headers["idempotency-replayed"] = "true"
+    return json_answer(MovedAnswer(moved.step, moved.revision, moved.version), headers=headers)
+
+
+async def _call(
+    request: AnyRequest, decoder: msgspec.msgpack.Decoder[Any], call: EngineRequest
+) -> Any:
+    link = front_of(request).link
+    return await link.call(decoder, call, request_id=request_id(request), receive=request.receive)
+
+
+def _point(wanted: PointBody | ForkBody, least: int) -> Point:
+    """The point that a body names. Raises InvalidRequest for more than one, or fewer than asked."""
+    point = Point(wanted.step, wanted.revision, wanted.snapshot)
+    named = [name for name in ("step", "revision", "snapshot") if getattr(point, name) is not None]
+    if not least <= len(named) <= 1:
+        expected = ("exactly" if least else "at most") + " one of step, revision and snapshot"
+        got = " and ".join(named) or "none"
+        raise InvalidRequest(f"$: expected {expected}, got {got}", expected=expected, got=got)
+    return point

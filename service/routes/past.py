@@ -1,0 +1,103 @@
+"""What was done to a session, and its whole state as a file to take away or bring back."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Request, get, put
+from litestar.params import QueryParameter
+from litestar.response.base import ASGIResponse
+
+from service import body, guards, openapi, rows, state_file
+from service.front_state import TENANT, front_of, json_answer, request_id
+from service.guards import etag
+from service.messages import (
+    History,
+    HistoryPage,
+    HistoryRecord,
+    Import,
+    Memory,
+    Moved,
+    StateResult,
+)
+from service.routes.paths import session_id
+from service.schemas import HistoryAnswer, HistoryEntry, MovedAnswer
+
+PAGE = msgspec.msgpack.Decoder(HistoryPage)
+STATE = msgspec.msgpack.Decoder(StateResult)
+MOVED = msgspec.msgpack.Decoder(Moved)
+
+AnyRequest = Request[Any, Any, Any]
+
+
+@get(
+    "/v1/sessions/{session_id:str}/history",
+    responses=openapi.answers(HistoryAnswer, 400, 404, 410, 503, 504),
+)
+async def read_history(
+    request: AnyRequest,
+    limit: Annotated[int, QueryParameter(ge=1, le=1000)] = 100,
+    cursor: Annotated[int, QueryParameter(ge=1)] | None = None,
+) -> ASGIResponse:
+    """What was done to a session, newest first, as far back as it is kept."""
+    call = History(TENANT, session_id(request), cursor, limit)
+    page = await front_of(request).link.call(PAGE, call, request_id=request_id(request))
+    return json_answer(
+        HistoryAnswer([_entry(record, page) for record in page.records], page.before)
+    )
+
+
+@get(
+    "/v1/sessions/{session_id:str}/state",
+    responses=openapi.problems(404, 410, 503, 504),
+)
+async def export_state(request: AnyRequest) -> ASGIResponse:
+    """The committed state as safetensors, with the fingerprint of its spec in the metadata."""
+    call = Memory(TENANT, session_id(request))
+    found = await front_of(request).link.call(STATE, call, request_id=request_id(request))
+    headers = {"etag": etag(found.incarnation, found.revision)}
+    return ASGIResponse(
+        body=state_file.write(found), headers=headers, media_type=state_file.MEDIA_TYPE
+    )
+
+
+@put(
+    "/v1/sessions/{session_id:str}/state",
+    operation_class=openapi.takes(openapi.KEY, openapi.MATCH),
+    responses=openapi.answers(MovedAnswer, 400, 404, 409, 410, 412, 413, 415, 422, 503, 504),
+)
+async def import_state(request: AnyRequest) -> ASGIResponse:
+    """Put a state in place that was taken from a session of the same spec, here or elsewhere."""
+    front, session = front_of(request), session_id(request)
+    head = dict(request.scope["headers"])
+    limits = front.settings
+    data = await body.read(
+        head,
+        request.receive,
+        limits.max_body_bytes,
+        limits.request_timeout_s,
+        state_file.MEDIA_TYPE.encode(),
+    )
+    taken = state_file.read(data)
+    guard = guards.of(head, b"PUT", request.scope["path"].encode(), data)
+    call = Import(TENANT, session, taken.spec, taken.step, taken.tensors, guard)
+    moved = await front.link.call(
+        MOVED, call, request_id=request_id(request), receive=request.receive
+    )
+    headers = {"etag": etag(moved.incarnation, moved.revision)}
+    if moved.replayed:
+        headers["idempotency-replayed"] = "true"
+    return json_answer(MovedAnswer(moved.step, moved.revision, moved.version), headers=headers)
+
+
+def _entry(record: HistoryRecord, page: HistoryPage) -> HistoryEntry:
+    if not record.count:
+        return HistoryEntry(record.kind, record.step, record.revision)
+    return HistoryEntry(
+        record.kind,
+        record.step,
+        record.revision,
+        rows.unpack(record.rows, (record.count, page.input_size)),
+        rows.unpack(record.outputs, (record.count, page.output_size)),
+    )

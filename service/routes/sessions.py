@@ -1,0 +1,167 @@
+"""Sessions: begin, list, describe, step, look inside, end."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Request, delete, get, post
+from litestar.params import FromQuery, QueryParameter
+from litestar.response.base import ASGIResponse
+
+from service import body, guards, openapi, rows
+from service.engine.sessions import ID_PATTERN
+from service.errors import InvalidRequest
+from service.front_state import TENANT, FrontState, front_of, json_answer, request_id
+from service.guards import etag
+from service.messages import (
+    Create,
+    Delete,
+    Describe,
+    ListSessions,
+    Memory,
+    SessionInfo,
+    SessionPage,
+    StateResult,
+    Steps,
+    StepsResult,
+)
+from service.routes.models import find_model
+from service.routes.paths import model_name, session_id
+from service.schemas import CreateBody, MemoryAnswer, StepsAnswer, StepsBody
+
+CREATE_BODY = msgspec.json.Decoder(CreateBody)
+STEPS_BODY = msgspec.json.Decoder(StepsBody)
+INFO = msgspec.msgpack.Decoder(SessionInfo)
+PAGE = msgspec.msgpack.Decoder(SessionPage)
+STEPS = msgspec.msgpack.Decoder(StepsResult)
+STATE = msgspec.msgpack.Decoder(StateResult)
+NOTHING = msgspec.msgpack.Decoder(None)
+
+AnyRequest = Request[Any, Any, Any]
+
+
+@post(
+    "/v1/models/{model:str}/sessions",
+    operation_class=openapi.takes(openapi.KEY, body=CreateBody, required=False),
+    responses=openapi.answers(SessionInfo, 400, 404, 409, 413, 415, 422, 429, 503, 504, status=201),
+)
+async def create_session(request: AnyRequest) -> ASGIResponse:
+    """Begin a session of a model. An empty body takes the defaults."""
+    front, model = front_of(request), model_name(request)
+    head = dict(request.scope["headers"])
+    wanted = await _create_body(front, request, head)
+    if wanted.id is not None and not ID_PATTERN.fullmatch(wanted.id):
+        raise InvalidRequest(
+            f"$.id: expected to match {ID_PATTERN.pattern}, got {wanted.id!r}",
+            expected=ID_PATTERN.pattern, got=wanted.id, where="$.id",
+        )  # fmt: skip
+    said = msgspec.json.encode(wanted, order="deterministic")
+    state: dict[str, bytes] | None = None
+    if wanted.state:
+        info = await find_model(front, request, model, wanted.version)
+        state = rows.pack_state(wanted.state, info.manifest.state)
+    call = Create(
+        TENANT, model, wanted.version, wanted.id, wanted.idle_ttl_s, state,
+        guards.of(head, b"POST", request.scope["path"].encode(), said),
+    )  # fmt: skip
+    info = await front.link.call(
+        INFO, call, request_id=request_id(request), receive=request.receive
+    )
+    headers = _tagged(info) | {"location": f"/v1/sessions/{info.id}"}
+    return json_answer(info, 201, headers)
+
+
+@get(
+    "/v1/sessions",
+    responses=openapi.answers(SessionPage, 400, 503, 504),
+)
+async def list_sessions(
+    request: AnyRequest,
+    limit: Annotated[int, QueryParameter(ge=1, le=1000)] = 100,
+    cursor: FromQuery[str | None] = None,
+    model: FromQuery[str | None] = None,
+) -> ASGIResponse:
+    """A page of sessions in order of id. The answer's cursor, given back, brings the next page."""
+    front = front_of(request)
+    call = ListSessions(TENANT, limit, cursor, model)
+    return json_answer(await front.link.call(PAGE, call, request_id=request_id(request)))
+
+
+@get(
+    "/v1/sessions/{session_id:str}",
+    responses=openapi.answers(SessionInfo, 404, 410, 503, 504),
+)
+async def describe_session(request: AnyRequest) -> ASGIResponse:
+    """Where a session stands."""
+    call = Describe(TENANT, session_id(request))
+    info = await front_of(request).link.call(INFO, call, request_id=request_id(request))
+    return json_answer(info, headers=_tagged(info))
+
+
+@delete(
+    "/v1/sessions/{session_id:str}",
+    status_code=204,
+    operation_class=openapi.takes(openapi.MATCH),
+    responses=openapi.problems(400, 404, 410, 412, 503, 504),
+)
+async def end_session(request: AnyRequest) -> None:
+    """End a session. Its state is gone."""
+    head = dict(request.scope["headers"])
+    guard = guards.of(head, b"DELETE", request.scope["path"].encode())
+    call = Delete(TENANT, session_id(request), guard)
+    await front_of(request).link.call(NOTHING, call, request_id=request_id(request))
+
+
+@post(
+    "/v1/sessions/{session_id:str}/steps",
+    status_code=200,
+    operation_class=openapi.takes(openapi.KEY, openapi.MATCH, body=StepsBody),
+    responses=openapi.answers(StepsAnswer, 400, 404, 410, 412, 413, 415, 422, 429, 503, 504),
+)
+async def step_session(request: AnyRequest) -> ASGIResponse:
+    """Run rows through a session, one or many: all of them are committed, or none."""
+    front, session = front_of(request), session_id(request)
+    head = dict(request.scope["headers"])
+    limits = front.settings
+    data = await body.read(head, request.receive, limits.max_body_bytes, limits.request_timeout_s)
+    wanted = body.decode(STEPS_BODY, data)
+    packed, dims = rows.pack(wanted.inputs, limits.max_rows)
+    guard = guards.of(
+        head, b"POST", request.scope["path"].encode(), b"%d %d %d" % (*dims, wanted.trace), packed
+    )
+    done = await front.link.call(
+        STEPS,
+        Steps(TENANT, session, packed, dims, wanted.trace, guard),
+        request_id=request_id(request),
+        receive=request.receive,
+    )
+    trace = None if done.trace is None else [rows.view(tensor) for tensor in done.trace]
+    headers = {"etag": etag(done.incarnation, done.revision)}
+    if done.replayed:
+        headers["idempotency-replayed"] = "true"
+    outputs = rows.unpack(done.outputs, done.dims)
+    return json_answer(StepsAnswer(outputs, done.step, done.revision, trace), headers=headers)
+
+
+@get(
+    "/v1/sessions/{session_id:str}/memory",
+    responses=openapi.answers(MemoryAnswer, 404, 410, 503, 504),
+)
+async def read_memory(request: AnyRequest) -> ASGIResponse:
+    """The committed state of a session: memory, weights, controller, each by name and role."""
+    call = Memory(TENANT, session_id(request))
+    found = await front_of(request).link.call(STATE, call, request_id=request_id(request))
+    state = [rows.view(tensor) for tensor in found.tensors]
+    headers = {"etag": etag(found.incarnation, found.revision)}
+    return json_answer(MemoryAnswer(found.step, found.revision, state), headers=headers)
+
+
+async def _create_body(front: FrontState, request: AnyRequest, head: body.Head) -> CreateBody:
+    limits = front.settings
+    data = await body.read(head, request.receive, limits.max_body_bytes, limits.request_timeout_s)
+    return body.decode(CREATE_BODY, data) if data else CreateBody()
+
+
+def _tagged(info: SessionInfo) -> dict[str, str]:
+    return {"etag": etag(info.incarnation, info.revision)}

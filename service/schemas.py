@@ -1,0 +1,200 @@
+"""The JSON of /v1: what requests bring and what answers say. Clients are written against it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from export.bundle import FileEntry
+from model.state import StateSpec, TensorSpec
+from service.messages import SnapshotInfo
+
+Rows = Annotated[list[list[float]], Meta(description="Rows of X numbers each, in order.")]
+
+
+class CreateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A session to begin. Every field may be left out, and so may the body."""
+
+    id: str | None = None  # drawn where it is not given
+    version: str | None = None  # the newest where it is not given
+    idle_ttl_s: Annotated[float, Meta(gt=0, le=366 * 86_400)] | None = None
+    state: dict[str, list[Any]] | None = None  # initial tensors by name, nested or flat
+
+
+class StepsBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Rows for a session, one or many."""
+
+    inputs: Rows
+    trace: bool = False
+
+
+class PredictBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A whole sequence, from fresh state."""
+
+    inputs: Rows
+    version: str | None = None
+
+
+class TensorView(msgspec.Struct, frozen=True):
+    """A named tensor, flat and row-major. A number that is not finite is null."""
+
+    name: str
+    role: str
+    dims: tuple[int, ...]
+    data: list[float]
+
+
+class StepsAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One output row for each input row, and where the session stands now.
+
+    Each tensor of the trace has the rows as its first dimension.
+    """
+
+    outputs: list[tuple[float, ...]]
+    step: int
+    revision: int
+    trace: list[TensorView] | None = None
+
+
+class PredictAnswer(msgspec.Struct, frozen=True):
+    """One output row for each input row."""
+
+    outputs: list[tuple[float, ...]]
+
+
+class MemoryAnswer(msgspec.Struct, frozen=True):
+    """The committed state after `step` rows."""
+
+    step: int
+    revision: int
+    state: list[TensorView]
+
+
+class ModelSummary(msgspec.Struct, frozen=True):
+    """A loaded model and what runs it."""
+
+    name: str
+    version: str
+    family: str
+    task: str
+    runtime: str
+    device: str
+    input_dims: tuple[int, ...]
+    output_dims: tuple[int, ...]
+    batch_multiple: int
+    max_batch: int
+    slots: int
+    fingerprint: str
+
+
+class ModelDetail(msgspec.Struct, frozen=True):
+    """A loaded model's manifest, and what runs it."""
+
+    name: str
+    version: str
+    family: str
+    task: str
+    runtime: str
+    device: str
+    batch_multiple: int
+    max_batch: int
+    slots: int
+    fingerprint: str
+    format: int
+    input: TensorSpec
+    output: TensorSpec
+    state: StateSpec
+    trace: StateSpec
+    form: dict[str, Any]
+    files: dict[str, FileEntry]
+    parity: dict[str, float]
+    drift: dict[str, float]
+    card: dict[str, Any]
+
+
+class ModelList(msgspec.Struct, frozen=True):
+    """Every loaded model."""
+
+    models: list[ModelSummary]
+
+
+class Live(msgspec.Struct, frozen=True):
+    """The front process answers."""
+
+    live: bool
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """Every model is loaded and warmed."""
+
+    ready: bool
+
+
+class PointBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A kept point of a session: exactly one of the three."""
+
+    step: Annotated[int, Meta(ge=0)] | None = None  # the latest time it stood there
+    revision: Annotated[int, Meta(ge=1)] | None = None
+    snapshot: str | None = None
+
+
+class ForkBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the new session begins: at most one of the three points, else where this one stands."""
+
+    id: str | None = None  # drawn where it is not given
+    idle_ttl_s: Annotated[float, Meta(gt=0, le=366 * 86_400)] | None = None  # else this one's
+    step: Annotated[int, Meta(ge=0)] | None = None
+    revision: Annotated[int, Meta(ge=1)] | None = None
+    snapshot: str | None = None
+
+
+class SnapshotBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A point to keep, by a name; drawn where it is not given."""
+
+    name: str | None = None
+
+
+class MigrateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The version of its model that a session is to go on with."""
+
+    version: str
+
+
+class EmptyBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Nothing to say. The body may be left out."""
+
+
+class MovedAnswer(msgspec.Struct, frozen=True):
+    """Where the session stands now."""
+
+    step: int
+    revision: int
+    version: str
+
+
+class SnapshotList(msgspec.Struct, frozen=True):
+    """The kept points of a session, oldest first."""
+
+    snapshots: list[SnapshotInfo]
+
+
+class HistoryEntry(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What was done: after it the session stood at `step` and `revision`.
+
+    inputs and outputs are a step's rows, as they were sent and answered.
+    """
+
+    kind: str
+    step: int
+    revision: int
+    inputs: list[tuple[float, ...]] | None = None
+    outputs: list[tuple[float, ...]] | None = None
+
+
+class HistoryAnswer(msgspec.Struct, frozen=True):
+    """A page of what was done, newest first. The cursor, given back, brings the next page."""
+
+    history: list[HistoryEntry]
+    cursor: int | None

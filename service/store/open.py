@@ -1,0 +1,36 @@
+"""The store that the settings name. Each kind is imported only where it is used."""
+
+from __future__ import annotations
+
+from service.settings import Settings
+from service.store.memory import MemoryStore
+from service.store.store import Retention, Store
+
+SQLITE = "sqlite://"
+
+
+async def open_store(settings: Settings) -> Store:
+    """Open what NTM_STORE names. Raises StoreUnavailable, or ValueError for a URL it cannot use."""
+    retention = Retention(
+        replies=settings.kept_replies,
+        history_rows=settings.history_rows,
+        tombstone_s=settings.tombstone_s,
+    )
+    if settings.store == "memory":
+        return MemoryStore(retention)
+    if settings.store.startswith(SQLITE):
+        from service.store.sqlite import Durability, open_sqlite
+
+        durability = Durability(
+            settings.durability, settings.sqlite_sync == "full", settings.async_window_s
+        )
+        return await open_sqlite(path_of(settings.store), durability, retention)
+    raise ValueError(f"NTM_STORE: there is no store {settings.store!r}")
+
+
+def path_of(url: str) -> str:
+    """The absolute path in sqlite:///absolute/path.db. Raises ValueError."""
+    path = url.removeprefix(SQLITE)
+    if not path.startswith("/") or path.endswith("/"):
+        raise ValueError(f"expected sqlite:///absolute/path.db, got {url!r}")
+    return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from collections.abc import Callable
 from time import time
@@ -88,10 +89,13 @@ class Lifecycle:
 
     def host(self, model: str, version: str | None) -> Host:
         """The host of a model, of its newest version where none is named. Raises NtmError."""
-        found = [host for (name, _), host in self.hosts.items() if name == model]
-        for host in reversed(found):
-            if version is None or host.manifest.version == version:
-                return host
+        found = [
+            host
+            for (name, number), host in self.hosts.items()
+            if name == model and version in (None, number)
+        ]
+        if found:
+            return max(found, key=lambda host: _order(host.manifest.version))
         known = ", ".join(f"{name} {number}" for name, number in self.hosts) or "none"
         wanted = model if version is None else f"{model} {version}"
         raise ModelNotFound(f"no model {wanted!r}; loaded: {known}")
@@ -418,3 +422,9 @@ class Lifecycle:
         row = session.row
         checkpoint = Checkpoint(row.revision, row.step, session.host.packed(session))
         return Change(row, (row.incarnation, row.revision), None, checkpoint)
+
+
+def _order(version: str) -> list[tuple[int, int, str]]:
+    # "10" is newer than "9", and "2.10" than "2.9".
+    parts = re.findall(r"\d+|\D+", version)
+    return [(1, int(part), "") if part.isdecimal() else (0, 0, part) for part in parts]

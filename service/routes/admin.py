@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 from litestar import Request, delete, post
+from litestar.params import FromPath, FromQuery
 from litestar.response.base import ASGIResponse
 
 from service import openapi
@@ -41,7 +42,9 @@ async def reload_models(request: AnyRequest) -> ASGIResponse:
     status_code=204,
     responses=openapi.problems(404, 409, 503, 504),
 )
-async def unload_model(request: AnyRequest, version: str, force: bool = False) -> None:
+async def unload_model(
+    request: AnyRequest, version: FromPath[str], force: FromQuery[bool] = False
+) -> None:
     """Serve a version no longer. While it has live sessions only with force=true; they stay in
     the store, and answer 503 model_not_loaded until the version is loaded again."""
     call = Unload(model_name(request), version, force)

@@ -38,7 +38,7 @@ AnyRequest = Request[Any, Any, Any]
 async def read_history(
     request: AnyRequest,
     limit: Annotated[int, QueryParameter(ge=1, le=1000)] = 100,
-    cursor: Annotated[int, QueryParameter(ge=1)] | None = None,
+    cursor: Annotated[int | None, QueryParameter(ge=1)] = None,
 ) -> ASGIResponse:
     """What was done to a session, newest first, as far back as it is kept."""
     call = History(TENANT, session_id(request), cursor, limit)

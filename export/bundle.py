@@ -92,9 +92,10 @@ class Bundle(msgspec.Struct, frozen=True):
     def read(self, file: str) -> bytes:
         """A file's bytes, checked as they are read. Raises as `path` does, and FileCorrupt."""
         path, want = self.path(file), self.manifest.files[file]
-        if path.stat().st_size != want.nbytes:
-            raise FileCorrupt(f"{path} should have {want.nbytes} bytes, got {path.stat().st_size}")
-        data = path.read_bytes()
+        size = path.stat().st_size
+        if size != want.nbytes:
+            raise FileCorrupt(f"{path} should have {want.nbytes} bytes, got {size}")
+        data = _read(path)
         got = file_entry(data)
         if got != want:
             raise FileCorrupt(f"{path} should have sha256 {want.sha256}, got {got.sha256}")
@@ -118,7 +119,7 @@ def read_bundle(folder: Path) -> Bundle:
     size = path.stat().st_size
     if size > MAX_MANIFEST_BYTES:
         raise ManifestInvalid(f"{path} should have at most {MAX_MANIFEST_BYTES} bytes, got {size}")
-    data = path.read_bytes()
+    data = _read(path)
     try:
         manifest = decode_manifest(data)
     except ManifestInvalid as error:
@@ -143,7 +144,10 @@ def file_entry(data: bytes) -> FileEntry:
 
 def _inside(folder: Path, file: str) -> Path:
     """The file's own path, links followed: a link within the folder is fine, one out of it not."""
-    path = (folder / file).resolve()
+    try:
+        path = (folder / file).resolve()
+    except RuntimeError as error:
+        raise FileOutside(f"{folder / file} should lie in its folder: {error}") from error
     if not path.is_relative_to(folder.resolve()):
         raise FileOutside(f"{folder / file} should lie in its folder, leads to {path}")
     if not path.exists():
@@ -151,6 +155,13 @@ def _inside(folder: Path, file: str) -> Path:
     if not path.is_file():
         raise FileOutside(f"{folder / file} should be a plain file")
     return path
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BundleMissing(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _checked_state(spec: StateSpec, found: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

@@ -37,8 +37,8 @@ class Difference(NamedTuple):
 
 
 def measure(step: StepModule, artefact: Stepper, file: str) -> Difference:
-    """Over 64 random steps at batch 1, 3 and 17, and one from a state of zeros, which a client may
-    well send.
+    """Over 64 random steps at batch 1, 3 and 17, each from the state the network came to and from
+    the one the artefact came to, and one from a state of zeros, which a client may well send.
 
     Raises ParityError for a step above 1e-5 or a drift above 1e-3, naming the output, and for
     what is not finite.
@@ -70,6 +70,7 @@ def _compare(
         outputs = reference(step, [x, *want])
         yield "step", f"row {row} from the network's state", outputs, artefact([x, *want])
         free = artefact([x, *own])
+        yield "step", f"row {row} from its own state", reference(step, [x, *own]), free
         yield "drift", f"row {row} free-running", outputs, free
         want, own = outputs[1:carried], free[1:carried]
 

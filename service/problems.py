@@ -93,11 +93,14 @@ def _invalid_parameter(
 
 
 def _name_both(request: Request[Any, Any, Any], error: NtmError) -> None:
+    """Where the engine did not say what was expected and got, the path's name says it."""
     if "got" not in error.extra and type(error) in EXPECTED:
         parameter, expected = EXPECTED[type(error)]
         got = request.scope["path_params"].get(parameter)
         if got is not None:
             error.extra |= {"expected": expected, "got": got}
+            if "expected" not in error.detail:
+                error.detail += f": expected {expected}, got {got!r}"
 
 
 def _unread(request: Request[Any, Any, Any], max_bytes: int) -> bool:

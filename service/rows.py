@@ -25,7 +25,7 @@ def pack(rows: list[list[float]], max_rows: int) -> tuple[bytes, tuple[int, int]
     count = len(rows)
     if count > max_rows:
         raise TooManyRows(
-            f"inputs: expected at most {max_rows} rows, got {count}",
+            f"$.inputs: expected at most {max_rows} rows, got {count} rows",
             expected=f"at most {max_rows} rows", got=f"{count} rows", where="$.inputs",
         )  # fmt: skip
     width = len(rows[0]) if rows else 0

@@ -74,6 +74,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         float,
         Meta(gt=0, le=60, description="Seconds of acknowledged changes that async may lose."),
     ] = 0.1
+    redis_timeout_s: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=600,
+            description="Seconds that one call to Redis may take, reconnecting included; then 503.",
+        ),
+    ] = 5.0
+    redis_trust_durability: Annotated[
+        bool,
+        Meta(
+            description="1 takes a Redis that does not tell its settings (CONFIG disabled) for one "
+            "with appendonly yes, appendfsync always, no-appendfsync-on-rewrite no and "
+            "maxmemory-policy noeviction; where it is not, a crash of it loses acknowledged steps."
+        ),
+    ] = False
     kept_replies: Annotated[
         int,
         Meta(ge=1, le=1024, description="Latest replies kept a session, for repeats of their key."),

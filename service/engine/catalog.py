@@ -52,11 +52,10 @@ async def unload(life: Lifecycle, request: Unload) -> None:
     live = await life.store.count(name)
     if live and not request.force:
         raise VersionInUse(f"{live} sessions live on {name[0]} {name[1]}", sessions=live)
-    sessions = life.held_by(host)
-    if any(session.jobs for session in sessions) or host.scheduler.admitted:
+    await life.checkpoint(life.held_by(host))
+    if host.scheduler.admitted or life.hosts.get(name) is not host:
         raise VersionInUse(f"requests of {name[0]} {name[1]} are under way", sessions=live)
-    await life.checkpoint(sessions)
-    for session in sessions:
+    for session in life.held_by(host):
         life.forget(session)
     del life.hosts[name]
     log.info("unloaded %s %s", *name)

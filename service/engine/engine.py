@@ -102,10 +102,13 @@ class Engine:
 
     async def reload(self) -> list[ModelInfo]:
         """Serve the bundles that are new under NTM_MODELS too. Raises NtmError."""
-        found = await catalog.find_new(self.life)
-        for host in found:
-            self.add(host)
-        return [host.info for host in found]
+        added: list[ModelInfo] = []
+        for host in await catalog.find_new(self.life):
+            # Another reload may have brought the same meanwhile.
+            if (host.manifest.name, host.manifest.version) not in self.life.hosts:
+                self.add(host)
+                added.append(host.info)
+        return added
 
     def reload_soon(self) -> None:
         """Reload on a signal, which has nobody to answer: what goes wrong is logged."""

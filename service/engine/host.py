@@ -178,8 +178,7 @@ class Host:
         return session.saved or self.pack(self.state(session))
 
     def update_gauges(self) -> None:
-        """Bring this model's gauges up to date."""
-        self.metrics.queue_depth.labels(self.manifest.name).set(self.scheduler.admitted)
+        """Bring the gauges of this model's device up to date."""
         used = self.runtime.backend.device_bytes()
         if used is not None:
             self.metrics.device_bytes.labels(self.runtime.backend.device).set(used)

@@ -378,7 +378,9 @@ class Lifecycle:
         metrics = self.metrics
         live, resident, saved, shared = await self.store.count(), 0, 0, 0
         sizes = {"device": 0, "host": 0}
+        waiting = dict.fromkeys((name for name, _ in self.hosts), 0)  # of all versions together
         for host in self.hosts.values():
+            waiting[host.manifest.name] += host.scheduler.admitted
             resident += host.resident
             sizes["device"] += host.resident * host.state_bytes
             host.update_gauges()
@@ -388,6 +390,8 @@ class Lifecycle:
             sizes["host"] += len(session.saved or b"")
         states = {"device": resident, "initial": shared, "host": saved}
         states["store"] = max(0, live - sum(states.values()))
+        for model, value in waiting.items():
+            metrics.queue_depth.labels(model).set(value)
         for state, value in states.items():
             metrics.sessions.labels(state).set(value)
         for tier, value in sizes.items():

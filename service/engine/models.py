@@ -75,9 +75,11 @@ def pick_backend(bundle: Bundle, settings: Settings) -> Backend:
     if device == "cpu":
         return OnnxCpu(model, manifest.state, settings.threads)
     try:
+        from service.engine.torch_arrays import pick_device
         from service.engine.torchscript import OnnxBound
     except ImportError as error:
         raise BackendError("NTM_DEVICE=cuda needs torch: install the extra 'gpu'") from error
+    device = pick_device(device)
     return OnnxBound(model, manifest.state, manifest.output, device, settings.threads)
 
 

@@ -28,7 +28,10 @@ def open_session(model: bytes, threads: int, provider: str) -> Any:
     # A worker that spins between ticks would take the front's core.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(model, options, providers=[provider])
+    session = onnxruntime.InferenceSession(model, options, providers=[provider])
+    if provider not in session.get_providers():  # it falls back to the CPU without a word
+        raise BackendError(f"ONNX Runtime could not start {provider} on this machine")
+    return session
 
 
 def has_cuda() -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Sequence
 from itertools import islice
@@ -29,14 +30,18 @@ from service.store.store import (
 )
 from service.store.timeline import Mark, outdated, route
 
+EXPIRIES = 1000  # kept of sessions that have ended already
+TRIM_ROWS = 256  # recorded before a session's records are looked through again
+
 
 class _Entry:
-    __slots__ = ("checkpoints", "records", "row")
+    __slots__ = ("checkpoints", "records", "row", "untrimmed")
 
     def __init__(self, row: SessionRow) -> None:
         self.row = row
         self.checkpoints: list[Checkpoint] = []  # in order of revision, as are the records
         self.records: list[Record] = []
+        self.untrimmed = 0  # rows recorded since the records were last looked through
 
     def replies(self, last: int) -> list[Record]:
         """The last records with a key, in order."""
@@ -209,12 +214,30 @@ class MemoryStore:
         entry.row = change.row
         if change.record is not None:
             entry.records.append(change.record)
+            entry.untrimmed += max(change.record.count, 1)
         if change.checkpoint is not None and not entry.has(change.checkpoint):
+            self._thin(entry, change.checkpoint)
             entry.checkpoints.append(change.checkpoint)
+        if entry.untrimmed >= TRIM_ROWS:
             self._trim(entry)
+            entry.untrimmed = 0
+
+    def _thin(self, entry: _Entry, newest: Checkpoint) -> None:
+        """The newest checkpoint so far goes, where the one before it is in the same band: states
+        are large, so this does not wait for `_trim`."""
+        plain = [at for at, c in enumerate(entry.checkpoints) if c.name is None][-2:]
+        if newest.name is not None or len(plain) < 2:
+            return
+        before, last = (entry.checkpoints[at] for at in plain)
+        spacing = self._retention.checkpoint_spacing
+        at = bisect_left(entry.records, last.revision, key=lambda record: record.revision)
+        made = entry.records[at] if at < len(entry.records) else None
+        moved = made is not None and made.revision == last.revision and not made.count
+        if not moved and before.step // spacing == last.step // spacing:
+            del entry.checkpoints[plain[1]]
 
     def _trim(self, entry: _Entry) -> None:
-        """Only where a checkpoint is written, so that it costs little a step."""
+        """Rarely, since it looks through all there is."""
         old = outdated(*entry.marks(), self._retention)
         records, checkpoints = set(old.records), set(old.checkpoints)
         entry.records = [r for r in entry.records if r.revision not in records]
@@ -228,10 +251,18 @@ class MemoryStore:
         if not entries:
             del self._tenants[row.tenant]
         self._count(row, -1)
+        self._forget_expiries()
         now = time()
         self._tombstones[row.key] = (reason, now + self._retention.tombstone_s)
         while self._tombstones and next(iter(self._tombstones.values()))[1] <= now:
             self._tombstones.popitem(last=False)
+
+    def _forget_expiries(self) -> None:
+        """Of sessions that ended before their time, once those are the most."""
+        if len(self._expiry) > 2 * sum(self._counts.values()) + EXPIRIES:
+            rows = (e.row for entries in self._tenants.values() for e in entries.values())
+            self._expiry = [(row.expires_at, row.key) for row in rows]
+            heapq.heapify(self._expiry)
 
     def _count(self, row: SessionRow, by: int) -> None:
         model = (row.model, row.version)

@@ -7,6 +7,7 @@ from service.store.memory import MemoryStore
 from service.store.store import Retention, Store
 
 SQLITE = "sqlite://"
+REDIS = ("redis://", "rediss://")
 
 
 async def open_store(settings: Settings) -> Store:
@@ -25,6 +26,21 @@ async def open_store(settings: Settings) -> Store:
             settings.durability, settings.sqlite_sync == "full", settings.async_window_s
         )
         return await open_sqlite(path_of(settings.store), durability, retention)
+    if settings.store.startswith(REDIS):
+        try:
+            from service.store.redis import open_redis
+        except ModuleNotFoundError as error:
+            raise ValueError(
+                f"NTM_STORE={settings.store.split(':')[0]}: the package {error.name} is missing; "
+                "install the extra: pip install 'ntm-serve[redis]'"
+            ) from None
+        return await open_redis(
+            settings.store,
+            settings.durability,
+            retention,
+            trust_durability=settings.redis_trust_durability,
+            timeout_s=settings.redis_timeout_s,
+        )
     raise ValueError(f"NTM_STORE: there is no store {settings.store!r}")
 
 

@@ -2,7 +2,7 @@
 
 A session is a handful of keys in one hash slot. Its changes are compared and written by a script
 in the server (redis_commit.lua), a tick's in one transaction; what lists sessions stands apart
-(redis_index.py). Nothing here trusts what this process remembers: the script compares.
+(redis_index.py). Nothing rests on what this process remembers: the script compares.
 """
 
 from __future__ import annotations
@@ -10,52 +10,52 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from hashlib import sha1
-from pathlib import Path
-from time import time
-from typing import Any
-from urllib.parse import quote
+from pathlib import Path as File
+from typing import Any, NamedTuple
 
-from msgspec.structs import replace
 from redis.exceptions import ResponseError
 
-from service.store import redis_index as index
+from service.store.redis_change import command_of, gone_of, outcome_of
 from service.store.redis_check import require_durability
 from service.store.redis_format import (
-    Line,
-    Meta,
+    NO_STATE,
     Point,
     Unreadable,
     checkpoint_of,
-    digest_of,
     keys_of,
     point_of,
     record_of,
     row_of,
-    sealed,
     with_state,
+)
+from service.store.redis_index import (
+    GHOST_S,
+    Entry,
+    Index,
+    assign,
+    enter,
+    new_entry,
+    tag_of,
+    withdraw,
 )
 from service.store.redis_link import Link
 from service.store.redis_server import Command
 from service.store.store import (
     Change,
     Checkpoint,
-    Committed,
     Damaged,
     Gone,
     Outcome,
     Record,
-    Replayed,
     Retention,
     SessionKey,
     SessionRow,
-    Stale,
     Stored,
     StoreUnavailable,
 )
-from service.store.timeline import Mark, base_of, leads_to, revision_at
+from service.store.timeline import Mark, route
 
 TIMEOUT_S = 5.0
-COMMITTED, REPLAYED, STALE = 0, 1, 2
 
 
 async def open_redis(
@@ -68,12 +68,11 @@ async def open_redis(
 ) -> RedisStore:
     """The store at a redis:// or rediss:// URL, one server or a cluster.
 
-    trust_durability: take a server that does not tell its settings. timeout_s: for one call,
+    trust_durability: take a server that does not tell its settings. timeout_s: of one call,
     reconnecting included. Raises StoreRefused and StoreUnavailable.
     """
     require_durability(durability)
-    here = Path(__file__).parent
-    scripts = [(here / f"redis_{name}.lua").read_text() for name in ("commit", "read")]
+    scripts = [File(__file__).with_name(f"redis_{name}.lua").read_text() for name in SCRIPTS]
     link = Link(url, scripts, timeout_s, trust_durability)
     try:
         await link.open()
@@ -83,6 +82,9 @@ async def open_redis(
     return RedisStore(link, scripts, retention or Retention())
 
 
+SCRIPTS = ("commit", "read")
+
+
 class RedisStore:
     """A `Store` in Redis."""
 
@@ -90,26 +92,28 @@ class RedisStore:
     shared = True
 
     def __init__(self, link: Link, scripts: Sequence[str], retention: Retention) -> None:
-        self._link, self._retention = link, retention
+        self._link, self._index, self._retention = link, Index(link), retention
         self._commit, self._read = (sha1(source.encode()).hexdigest() for source in scripts)
 
     async def commit(self, changes: Sequence[Change]) -> list[Outcome]:
-        """See `Store`. A change that moves a session to another model is of kind "migrate"."""
-        born = str(int(time() * 1000))
-        listed = [command for change in changes for command in _before(change, born)]
-        if listed:
-            await self._link.run(listed, again=True)
-        commands = [self._command(change, born) for change in changes]
-        answers = await self._link.run(commands, whole=True) if commands else []
-        unlisted = [
+        """See `Store`."""
+        if not changes:
+            return []
+        entries = [new_entry(change.row.key) if _creates(change) else None for change in changes]
+        listing = [
             command
-            for change, answer in zip(changes, answers, strict=True)
-            for command in _after(change, answer, born)
+            for change, entry in zip(changes, entries, strict=True)
+            for command in (enter(entry, _tag(change), change.row.expires_at) if entry else ())
         ]
-        if unlisted:
-            with suppress(StoreUnavailable):  # what is left are ghosts
-                await self._link.run(unlisted, again=True)
-        return [_outcome(answer) for answer in answers]
+        await self._index.write(listing)
+        commands = [
+            command_of(self._commit, change, entry.born if entry else "", self._retention)
+            for change, entry in zip(changes, entries, strict=True)
+        ]
+        answers = await self._link.commit(commands)
+        with suppress(StoreUnavailable):  # it is committed; what is not listed aright is mended
+            await self._relist(changes, entries, answers)
+        return [outcome_of(answer) for answer in answers]
 
     async def load(self, key: SessionKey) -> Stored | Gone | Damaged:
         """See `Store`."""
@@ -117,9 +121,11 @@ class RedisStore:
         if not isinstance(found, list):
             return found
         try:
-            return _stored(found, self._retention.replies)
+            stored = _stored(found, self._retention.replies)
         except Unreadable as error:
             return Damaged(str(error))
+        await self._index.mend(stored.row, found[5].decode())
+        return stored
 
     async def row(self, key: SessionKey) -> SessionRow | Gone | Damaged:
         """See `Store`."""
@@ -142,32 +148,25 @@ class RedisStore:
         """See `Store`."""
         before = None
         while True:
-            found = await self._ask(key, "marks")
+            found = await self._ask(key, "all")
             if not isinstance(found, list):
                 return found
             try:
-                points = [point_of(text) for text in found[1]]
-                path = _path(points, _marks(found[2]), step, revision, snapshot)
-                if path is None:
-                    row_of(found[0])
-                    return None
-                stored = await self._follow(key, path, found[0])
+                path = _path(found, step, revision, snapshot)
+                stored = path and await self._follow(key, path, row_of(found[0]))
             except Unreadable as error:
                 return Damaged(str(error))
-            if stored is not None:
+            if path is None or stored is not None:
                 return stored
             if path == before:
-                return Damaged("what leads to this point is missing")
-            before = path  # some of it was dropped since, or the session began anew: look again
+                return Damaged("the checkpoint before this point is missing")
+            before = path  # it was dropped since, or the session began anew: look again
 
     async def history(
         self, key: SessionKey, before: int | None, limit: int
     ) -> list[Record] | Gone | Damaged:
         """See `Store`."""
-        if before is not None and before <= 1:
-            before, limit = 1, 0
-        start = "+" if before is None else before - 1
-        found = await self._ask(key, "history", start, limit)
+        found = await self._ask(key, "history", "" if before is None else before, limit)
         if not isinstance(found, list):
             return found
         try:
@@ -189,197 +188,102 @@ class RedisStore:
     async def rows(
         self, tenant: str, after: str | None, limit: int, model: str | None
     ) -> list[SessionRow]:
-        """See `Store`. Damaged sessions are left out: asking for them tells."""
-        found: list[SessionRow] = []
-        while len(found) < limit:
-            page = max(limit - len(found), PAGE)
-            (texts,) = await self._link.run([index.after(tenant, after, page)], again=True)
-            entries = [index.listed_entry(tenant, text.decode()) for text in texts]
-            rows = await self._living(entries)
-            found += [row for row in rows if row and (model is None or row.model == model)]
-            if len(texts) < page:
-                break
-            after = entries[-1].id
-        return found[:limit]
+        """See `Store`. Damaged sessions are left out; asking for one tells."""
+        return await self._index.rows(tenant, after, limit, model)
 
     async def expired(self, now: float, limit: int) -> list[SessionRow]:
-        """See `Store`. Sessions that were stepped since are put off to when they are due."""
-        found: list[SessionRow] = []
-        skip = 0
-        while len(found) < limit:
-            page = limit - len(found)
-            (texts,) = await self._link.run([index.due(now, skip, page)], again=True)
-            entries = [index.full_entry(text.decode()) for text in texts]
-            rows = await self._living(entries)
-            found += [row for row in rows if row and row.expires_at <= now]
-            later = [
-                index.postpone(entry, row.expires_at)
-                for entry, row in zip(entries, rows, strict=True)
-                if row and row.expires_at > now
-            ]
-            if later:
-                await self._link.run(later, again=True)
-            if len(texts) < page:
-                break
-            skip += len(texts) - len(later)
-        return found
+        """See `Store`. One that was returned is returned again until it has ended."""
+        return await self._index.expired(now, limit)
 
     async def count(self, model: tuple[str, str] | None = None) -> int:
-        """See `Store`. Sessions that a crash left half-created count for at most a minute longer
-        than until they are met."""
-        if model is None:
-            command = Command(index.EXPIRY, ("ZCARD", index.EXPIRY))
-        else:
-            models = index.model_set(index.model_tag(*model))
-            command = Command(models, ("SCARD", models))
-        (number,) = await self._link.run([command], again=True)
-        return int(number)
+        """See `Store`."""
+        return await self._index.count(model)
 
     async def close(self) -> None:
         """See `Store`."""
         await self._link.close()
 
-    async def _follow(self, key: SessionKey, path: Path, row: bytes) -> Stored | Gone | None:
-        """A checkpoint and the records from it on; None where they are not all there."""
-        found = await self._ask(key, "path", path.base.digest, path.base.mark.revision + 1, path.to)
+    async def _relist(
+        self, changes: Sequence[Change], entries: Sequence[Entry | None], answers: Sequence[Any]
+    ) -> None:
+        """Bring the lists to what was committed."""
+        commands: list[Command] = []
+        gone: list[Entry] = []
+        for change, entry, answer in zip(changes, entries, answers, strict=True):
+            committed, tag = isinstance(answer, list) and answer[0] == 0, _tag(change)
+            if entry is not None:
+                if not committed:
+                    gone.append(entry)
+                elif entry.is_older(GHOST_S / 2):  # somebody may have taken it for a ghost
+                    commands += enter(entry, tag, change.row.expires_at)
+            elif committed and change.ended is not None:
+                gone.append(Entry(*change.row.key, answer[2].decode()))
+            elif committed and answer[1] != tag.encode():
+                held = Entry(*change.row.key, answer[2].decode())
+                commands += [*assign(held, tag), withdraw(held, answer[1].decode())]
+        await self._index.write(commands)
+        await self._index.leave(gone)
+
+    async def _follow(self, key: SessionKey, path: Path, row: SessionRow) -> Any:
+        """The path with its checkpoint's state; None where that is not there."""
+        if path.base.digest == NO_STATE:
+            return Stored(row, with_state(path.base, None), path.records, [])
+        found = await self._ask(key, "state", path.base.digest)
         if not isinstance(found, list):
             return found
-        now, state, records = row_of(found[0]), found[1], found[2]
-        begun_anew = now.incarnation != row_of(row).incarnation
-        missing = state is None and path.base.digest != digest_of(None)
-        if begun_anew or missing or len(records) != path.to - path.base.mark.revision:
+        if found[1] is None or row_of(found[0]).incarnation != row.incarnation:
             return None
-        return Stored(now, with_state(path.base, state), [record_of(data) for data in records], [])
+        return Stored(row_of(found[0]), with_state(path.base, found[1]), path.records, [])
 
     async def _ask(self, key: SessionKey, *what: str | int) -> list[Any] | Gone | Damaged:
         """What the reading script answers of a session that lives."""
         keys = keys_of(key)
         command = Command(keys[0], ("EVALSHA", self._read, len(keys), *keys, *what))
-        (answer,) = await self._link.run([command], again=True)
+        (answer,) = await self._link.ask(command)
         if isinstance(answer, ResponseError):
             return Damaged(f"Redis: {answer}")
-        return answer if answer[0] is not None else _gone(answer[1])
-
-    async def _living(self, entries: Sequence[index.Entry]) -> list[SessionRow | None]:
-        """The row of each entry; None for a ghost, removed once it is old, and a damaged one."""
-        places = [keys_of(entry.key)[0] for entry in entries]
-        commands = [Command(place, ("HGET", place, "row")) for place in places]
-        answers = await self._link.run(commands, again=True) if commands else []
-        rows: list[SessionRow | None] = []
-        ghosts: list[index.Entry] = []
-        for entry, answer in zip(entries, answers, strict=True):
-            row = _readable(answer)
-            rows.append(row if entry.names(row) else None)
-            if (answer is None or row is not None) and not entry.names(row):
-                ghosts.append(entry)
-        await self._exorcise([ghost for ghost in ghosts if ghost.is_old(time())])
-        return rows
-
-    async def _exorcise(self, ghosts: Sequence[index.Entry]) -> None:
-        if not ghosts:
-            return
-        (found,) = await self._link.run(
-            [Command(index.MODELS, ("SMEMBERS", index.MODELS))], again=True
-        )
-        tags = [tag.decode() for tag in found]
-        leaving = [command for ghost in ghosts for command in index.leave(ghost, tags)]
-        await self._link.run(leaving, again=True)
-
-    def _command(self, change: Change, born: str) -> Command:
-        row, keys, kept = change.row, keys_of(change.row.key), self._retention
-        checkpoint, record = change.checkpoint, change.record
-        if checkpoint is None and change.expected is None:
-            checkpoint = Checkpoint(row.revision, row.step, None)
-        args = (
-            *(change.expected or ("", 0)),
-            change.ended or "",
-            round(kept.tombstone_s * 1000),
-            row.incarnation,
-            row.revision,
-            sealed(row),
-            index.model_tag(row.model, row.version),
-            born,
-            *_record_args(record, row.fingerprint),
-            *_checkpoint_args(checkpoint, row.fingerprint),
-            kept.history_rows,
-            kept.replies,
-            kept.checkpoint_spacing,
-        )
-        return Command(keys[0], ("EVALSHA", self._commit, len(keys), *keys, *args))
+        return answer if answer[0] is not None else gone_of(answer[1])
 
 
 class Path(NamedTuple):
-    """From a checkpoint over the records behind it to a revision."""
+    """From a checkpoint over the records behind it."""
 
     base: Point
-    to: int
+    records: list[Record]
 
 
-def _record_args(record: Record | None, spec: str) -> tuple[bytes | str | int, ...]:
-    if record is None:
-        return ("", 0, 0, 0, "")
-    key = "" if record.key is None else f"={record.key}"
-    line = sealed(Line(record, spec))
-    return (line, record.revision, record.step, record.count, key)
-
-
-def _checkpoint_args(checkpoint: Checkpoint | None, spec: str) -> tuple[bytes | str | int, ...]:
-    if checkpoint is None:
-        return ("", 0, 0, "", "", "")
-    digest = digest_of(checkpoint.state)
-    name = "" if checkpoint.name is None else f"={quote(checkpoint.name, safe='')}"
-    meta = sealed(Meta(replace(checkpoint, state=None), digest, spec))
-    return (digest, checkpoint.revision, checkpoint.step, name, meta, checkpoint.state or b"")
-
-
-def _before(change: Change, born: str) -> list[Command]:
-    """What lists a session before it is there."""
-    row = change.row
-    entry, tag = index.entry_of(row, born), index.model_tag(row.model, row.version)
-    if change.expected is None:
-        return index.enter(entry, tag, row.expires_at)
-    return []
-
-
-def _after(change: Change, answer: Any, born: str) -> list[Command]:
-    """What is listed otherwise once the outcome is known."""
-    row = change.row
-    tag = index.model_tag(row.model, row.version)
-    committed = isinstance(answer, list) and answer[0] == COMMITTED
-    if change.expected is None:
-        return [] if committed else index.leave(index.entry_of(row, born), [tag])
-    if not committed:
-        return []
-    before, entered = answer[1].decode(), answer[2].decode()
-    entry = index.entry_of(row, entered)
-    if change.ended is not None:
-        return index.leave(entry, {before, tag})
-    return [] if before == tag else [*index.assign(entry, tag), index.withdraw(entry, before)]
-
-
-def _outcome(answer: Any) -> Outcome:
-    if isinstance(answer, ResponseError):
-        return Damaged(f"Redis: {answer}")
-    try:
-        match answer[0]:
-            case 0:
-                return Committed()
-            case 1:
-                return Replayed(record_of(answer[1]))
-            case 2:
-                return Stale(row_of(answer[1]))
-            case _:
-                return _gone(answer[1])
-    except Unreadable as error:
-        return Damaged(str(error))
-
-
-def _gone(reason: bytes | None) -> Gone:
-    return Gone(None if reason is None else reason.decode())
-
-
-def _readable(answer: Any) -> SessionRow | None:
-    try:
-        return row_of(answer) if isinstance(answer, bytes) else None
-    except Unreadable:
+def _path(
+    found: list[Any], step: int | None, revision: int | None, snapshot: str | None
+) -> Path | None:
+    points = [point_of(text) for text in found[1]]
+    if snapshot is not None:
+        named = next((point for point in points if point.mark.name == snapshot), None)
+        return None if named is None else Path(named, [])
+    records = [record_of(data) for data in [*reversed(found[3]), *found[2]]]
+    marks = [Mark(r.revision, r.step, r.count, r.key) for r in records]
+    way = route(marks, [point.mark for point in points], step=step, revision=revision)
+    if way is None:
         return None
+    base = next(point for point in points if point.mark.revision == way.base.revision)
+    last = way.base.revision + len(way.records)
+    return Path(base, [r for r in records if way.base.revision < r.revision <= last])
+
+
+def _stored(found: list[Any], last: int) -> Stored:
+    row = row_of(found[0])
+    checkpoint = with_state(point_of(found[1]), found[2], row.fingerprint)
+    records = [record_of(data, row.fingerprint) for data in found[3]]
+    wanted = range(checkpoint.revision + 1, row.revision + 1)
+    if [record.revision for record in records] != list(wanted):
+        raise Unreadable(f"expected records of revisions {wanted.start} to {row.revision}")
+    older = sorted((record_of(data) for data in found[4]), key=lambda record: record.revision)
+    keyed = [record for record in [*older, *records] if record.key is not None]
+    return Stored(row, checkpoint, records, keyed[-last:] if last else [])
+
+
+def _creates(change: Change) -> bool:
+    return change.expected is None
+
+
+def _tag(change: Change) -> str:
+    return tag_of(change.row.model, change.row.version)

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from service.store.store import Checkpoint, Record, SessionKey, SessionRow
 from service.store.timeline import Mark
 
-PARTS = ("session", "log", "marks", "keys", "points", "states", "gone")
+PARTS = ("session", "log", "kept", "keys", "points", "states", "gone")
 NO_STATE = "-"  # the digest of a checkpoint that stands for the bundle's initial state
 ENCODER = msgspec.msgpack.Encoder()
 T = TypeVar("T")
@@ -84,7 +84,7 @@ def digest_of(state: bytes | None) -> str:
 def point_of(text: bytes) -> Point:
     """A line of the list of checkpoints. Raises Unreadable."""
     try:
-        revision, step, flag, digest, _, meta = text.split(b" ", 5)
+        revision, _, step, flag, digest, _, meta = text.split(b" ", 6)
         checkpoint = checkpoint_of(meta)
         # The script goes by what stands in front, so that must be true as well.
         if (int(revision), int(step)) != (checkpoint.revision, checkpoint.step):

@@ -1,94 +1,161 @@
-"""What lists sessions: by tenant, by when they expire, and by model, each in keys of its own.
+"""What lists sessions: by tenant, by when they expire, and by model, each in a key of its own.
 
-An entry is made before its session and removed after it, and names its incarnation, so that
-removing one never hides another session of the same id. What is left by a crash between the two
-is a ghost: whoever meets it looks its session up, and removes it once nobody can still be about
-to create that session.
+An entry is made before its session and removed after it, and no two are ever alike, so removing
+one never hides another session of the same id. What a crash between the two leaves is a ghost:
+whoever meets it looks its session up, and removes it once nobody can still be about to create it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple
+import secrets
+from collections.abc import Sequence
+from time import time
+from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
 
+from service.store.redis_format import Unreadable, keys_of, row_of
+from service.store.redis_link import Link
 from service.store.redis_server import Command
 from service.store.store import SessionKey, SessionRow
 
 EXPIRY = "ntm:expiry"  # sorted set: an entry of every session, by when it is next looked at
 MODELS = "ntm:models"  # set: every model and version that ever had a session
 GHOST_S = 60.0  # creating a session takes far less
+PAGE = 64
 
 
 class Entry(NamedTuple):
-    """A session as the lists name it. born: when it was entered, in milliseconds."""
+    """A session as the lists name it. born: when it was entered, in milliseconds, and a number."""
 
     tenant: str
     id: str
-    incarnation: str
     born: str
-
-    @property
-    def key(self) -> SessionKey:
-        """The session's key."""
-        return SessionKey(self.tenant, self.id)
 
     @property
     def listed(self) -> str:
         """In its tenant's list, which is in order of id."""
-        return "\0".join(self[1:])
+        return f"{self.id}\0{self.born}"
 
     @property
     def full(self) -> str:
         """In the lists of all tenants."""
-        return "\0".join((quote(self.tenant, safe=""), *self[1:]))
+        return f"{quote(self.tenant, safe='')}\0{self.listed}"
 
-    def is_old(self, now: float) -> bool:
-        """Is it past being created?"""
-        return int(self.born) / 1000 + GHOST_S < now
-
-    def names(self, row: SessionRow | None) -> bool:
-        """Is it this session's?"""
-        return row is not None and row.incarnation == self.incarnation
+    def is_older(self, age_s: float) -> bool:
+        """Was it entered so long ago?"""
+        return int(self.born.split("-")[0]) / 1000 + age_s < time()
 
 
-def entry_of(row: SessionRow, born: str) -> Entry:
-    """The entry of a session."""
-    return Entry(row.tenant, row.id, row.incarnation, born)
+def new_entry(key: SessionKey) -> Entry:
+    """An entry for a session about to be created."""
+    return Entry(key.tenant, key.id, f"{time() * 1000:.0f}-{secrets.token_hex(4)}")
 
 
-def listed_entry(tenant: str, text: str) -> Entry:
-    """The entry of a tenant's list."""
-    name, incarnation, born = text.rsplit("\0", 2)
-    return Entry(tenant, name, incarnation, born)
-
-
-def full_entry(text: str) -> Entry:
-    """The entry of a list of all tenants."""
-    tenant, rest = text.split("\0", 1)
-    return listed_entry(unquote(tenant), rest)
-
-
-def tenant_list(tenant: str) -> str:
-    """The key of a tenant's list."""
-    return f"ntm:tenant:{quote(tenant, safe='')}"
-
-
-def model_tag(model: str, version: str) -> str:
+def tag_of(model: str, version: str) -> str:
     """A model and version in one word."""
     return f"{quote(model, safe='')}/{quote(version, safe='')}"
 
 
-def model_set(tag: str) -> str:
-    """The key of the sessions of a model and version."""
-    return f"ntm:model:{tag}"
+class Index:
+    """The lists, over a link. Every method may raise StoreUnavailable."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    async def write(self, commands: Sequence[Command]) -> None:
+        """Run commands that may be run twice."""
+        await self._link.ask(*commands)
+
+    async def leave(self, entries: Sequence[Entry]) -> None:
+        """List sessions no more."""
+        if not entries:
+            return
+        (tags,) = await self._link.ask(Command(MODELS, ("SMEMBERS", MODELS)))
+        leaving: list[Command] = []
+        for entry in entries:
+            tenant = _tenant(entry.tenant)
+            leaving += [withdraw(entry, tag.decode()) for tag in tags]
+            leaving.append(Command(tenant, ("ZREM", tenant, entry.listed)))
+            leaving.append(Command(EXPIRY, ("ZREM", EXPIRY, entry.full)))
+        await self.write(leaving)
+
+    async def mend(self, row: SessionRow, born: str) -> None:
+        """Enter a session that lives and is not listed, as after the loss of one server of many."""
+        entry = Entry(row.tenant, row.id, born)
+        (score,) = await self._link.ask(Command(EXPIRY, ("ZSCORE", EXPIRY, entry.full)))
+        if score is None:
+            await self.write(enter(entry, tag_of(row.model, row.version), row.expires_at))
+
+    async def rows(
+        self, tenant: str, after: str | None, limit: int, model: str | None
+    ) -> list[SessionRow]:
+        """A tenant's sessions in order of id. Damaged ones are left out."""
+        key, least = _tenant(tenant), "-" if after is None else f"({after}\x01"
+        found: list[SessionRow] = []
+        while len(found) < limit:
+            page = max(limit - len(found), PAGE)
+            command = Command(key, ("ZRANGEBYLEX", key, least, "+", "LIMIT", 0, page))
+            (texts,) = await self._link.ask(command)
+            rows = await self._living([_listed(tenant, text.decode()) for text in texts])
+            found += [row for row in rows if row and model in (None, row.model)]
+            if len(texts) < page:
+                break
+            least = f"({texts[-1].decode()}"
+        return found[:limit]
+
+    async def expired(self, now: float, limit: int) -> list[SessionRow]:
+        """Sessions past their TTL. Those that were stepped since they were put off are put off
+        to when they are due."""
+        found: list[SessionRow] = []
+        skip = 0
+        while len(found) < limit:
+            page = limit - len(found)
+            span = ("-inf", repr(float(now)), "LIMIT", skip, page)
+            (texts,) = await self._link.ask(Command(EXPIRY, ("ZRANGEBYSCORE", EXPIRY, *span)))
+            entries = [_full(text.decode()) for text in texts]
+            later: list[Command] = []
+            for entry, row in zip(entries, await self._living(entries), strict=True):
+                if row and row.expires_at <= now:
+                    found.append(row)
+                elif row:
+                    due = repr(row.expires_at)
+                    later.append(Command(EXPIRY, ("ZADD", EXPIRY, "XX", due, entry.full)))
+            await self.write(later)
+            if len(texts) < page:
+                break
+            skip += len(texts) - len(later)
+        return found
+
+    async def count(self, model: tuple[str, str] | None) -> int:
+        """Live sessions, and the ghosts that nobody has met yet."""
+        command = Command(EXPIRY, ("ZCARD", EXPIRY))
+        if model is not None:
+            models = _sessions(tag_of(*model))
+            command = Command(models, ("SCARD", models))
+        (number,) = await self._link.ask(command)
+        return int(number)
+
+    async def _living(self, entries: Sequence[Entry]) -> list[SessionRow | None]:
+        """The row of each entry; None for a ghost, removed once it is old, and a damaged one."""
+        places = [keys_of(SessionKey(entry.tenant, entry.id))[0] for entry in entries]
+        commands = [Command(place, ("HMGET", place, "row", "born")) for place in places]
+        answers = await self._link.ask(*commands)
+        rows: list[SessionRow | None] = []
+        ghosts: list[Entry] = []
+        for entry, answer in zip(entries, answers, strict=True):
+            lives = not isinstance(answer, list) or answer[1] == entry.born.encode()
+            rows.append(_readable(answer) if lives else None)
+            if not lives and entry.is_older(GHOST_S):
+                ghosts.append(entry)
+        await self.leave(ghosts)
+        return rows
 
 
 def enter(entry: Entry, tag: str, expires_at: float) -> list[Command]:
-    """List a session. It is looked at for its expiry no later than it was to be before."""
-    tenant = tenant_list(entry.tenant)
+    """List a session."""
+    tenant = _tenant(entry.tenant)
     return [
-        Command(EXPIRY, ("ZADD", EXPIRY, "LT", repr(expires_at), entry.full)),
+        Command(EXPIRY, ("ZADD", EXPIRY, repr(float(expires_at)), entry.full)),
         Command(tenant, ("ZADD", tenant, 0, entry.listed)),
         *assign(entry, tag),
     ]
@@ -96,7 +163,7 @@ def enter(entry: Entry, tag: str, expires_at: float) -> list[Command]:
 
 def assign(entry: Entry, tag: str) -> list[Command]:
     """Count a session to a model and version."""
-    models = model_set(tag)
+    models = _sessions(tag)
     return [
         Command(models, ("SADD", models, entry.full)),
         Command(MODELS, ("SADD", MODELS, tag)),
@@ -105,32 +172,29 @@ def assign(entry: Entry, tag: str) -> list[Command]:
 
 def withdraw(entry: Entry, tag: str) -> Command:
     """Count a session to a model and version no more."""
-    models = model_set(tag)
+    models = _sessions(tag)
     return Command(models, ("SREM", models, entry.full))
 
 
-def leave(entry: Entry, tags: Iterable[str]) -> list[Command]:
-    """List a session no more. tags: of the models it may be counted to."""
-    tenant = tenant_list(entry.tenant)
-    return [
-        *(withdraw(entry, tag) for tag in tags),
-        Command(tenant, ("ZREM", tenant, entry.listed)),
-        Command(EXPIRY, ("ZREM", EXPIRY, entry.full)),
-    ]
+def _tenant(tenant: str) -> str:
+    return f"ntm:tenant:{quote(tenant, safe='')}"
 
 
-def postpone(entry: Entry, expires_at: float) -> Command:
-    """Look at a session later, unless it has ended."""
-    return Command(EXPIRY, ("ZADD", EXPIRY, "XX", repr(expires_at), entry.full))
+def _sessions(tag: str) -> str:
+    return f"ntm:model:{tag}"
 
 
-def after(tenant: str, name: str | None, limit: int) -> Command:
-    """A tenant's entries in order of id, those behind a name."""
-    key = tenant_list(tenant)
-    least = "-" if name is None else f"({name}\x01"
-    return Command(key, ("ZRANGEBYLEX", key, least, "+", "LIMIT", 0, limit))
+def _listed(tenant: str, text: str) -> Entry:
+    return Entry(tenant, *text.rsplit("\0", 1))
 
 
-def due(now: float, skip: int, limit: int) -> Command:
-    """Entries to look at by now, the earliest first."""
-    return Command(EXPIRY, ("ZRANGEBYSCORE", EXPIRY, "-inf", repr(now), "LIMIT", skip, limit))
+def _full(text: str) -> Entry:
+    tenant, rest = text.split("\0", 1)
+    return _listed(unquote(tenant), rest)
+
+
+def _readable(answer: Any) -> SessionRow | None:
+    try:
+        return row_of(answer[0]) if isinstance(answer, list) and answer[0] else None
+    except Unreadable:
+        return None

@@ -10,13 +10,25 @@ from redis.asyncio.connection import parse_url
 from redis.crc import key_slot
 from redis.exceptions import AskError, ResponseError
 
+from service.store.redis_batch import Batches
 from service.store.redis_server import Command, Server, Unknown, Unsent
 from service.store.store import StoreUnavailable
 
 # What a server says of itself rather than of the session, and what of it may soon be otherwise.
-LATER = ("ASK", "MOVED", "TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN", "READONLY", "LOADING", "EXECABORT")
+LATER = (
+    "ASK",
+    "MOVED",
+    "TRYAGAIN",
+    "CLUSTERDOWN",
+    "MASTERDOWN",
+    "READONLY",
+    "LOADING",
+    "EXECABORT",
+)
 AWAY = (*LATER, "OOM", "MISCONF", "NOREPLICAS", "NOPERM", "NOAUTH", "BUSY")
 PAUSE_S = 0.02
+READS_AT_ONCE, READS = 4, 64  # exchanges, and commands in each
+COMMITS_AT_ONCE, COMMITS = 2, 256
 Address = tuple[str, int]
 
 
@@ -30,12 +42,14 @@ class Link:
         self._servers: dict[Address, Server] = {}
         self._slots: list[tuple[int, int, Address]] = []
         self.cluster = False
+        self._reads = Batches(self._run_again, READS_AT_ONCE, READS)
+        self._commits = Batches(self._run_whole, COMMITS_AT_ONCE, COMMITS)
 
     async def open(self) -> None:
         """Find the server, or the cluster. Raises StoreRefused and StoreUnavailable."""
         home = self._server(self._home)
         try:
-            await self.run([Command("", ("PING",))], again=True)
+            await self.ask(Command("", ("PING",)))
         except StoreUnavailable:
             if home.refused is not None:
                 raise home.refused from None
@@ -48,20 +62,29 @@ class Link:
                 if (refused := self._server(address).refused) is not None:
                     raise refused
 
-    async def run(
-        self, commands: Sequence[Command], whole: bool = False, again: bool = False
-    ) -> list[Any]:
-        """The answer to each command: a value, or a ResponseError that is about its session.
+    async def ask(self, *commands: Command) -> list[Any]:
+        """The answers to commands that may be run twice. Raises StoreUnavailable."""
+        return await self._reads.run(commands) if commands else []
 
-        whole: as one transaction where there is one server. again: what may have been run may be
-        run once more. Raises StoreUnavailable.
-        """
+    async def commit(self, commands: Sequence[Command]) -> list[Any]:
+        """The answers to commands of which none is run twice; as one transaction, which is in the
+        server's log whole or not at all, where there is one server. Raises StoreUnavailable."""
+        return await self._commits.run(commands)
+
+    async def _run_again(self, commands: Sequence[Command]) -> list[Any]:
+        return await self._run(commands, again=True)
+
+    async def _run_whole(self, commands: Sequence[Command]) -> list[Any]:
+        return await self._run(commands, again=False)
+
+    async def _run(self, commands: Sequence[Command], again: bool) -> list[Any]:
+        """The answer to each command: a value, or a ResponseError that is about its session."""
         loop = asyncio.get_running_loop()
         until, pause = loop.time() + self._timeout_s, PAUSE_S
         results: list[Any] = [None] * len(commands)
         left = list(range(len(commands)))
         while True:
-            answers = await self._attempt([commands[at] for at in left], whole)
+            answers = await self._attempt([commands[at] for at in left], not again)
             for at, answer in zip(left, answers, strict=True):
                 results[at] = answer
             left = [at for at in left if _is_worth_another(results[at], again)]
@@ -78,6 +101,8 @@ class Link:
 
     async def close(self) -> None:
         """Let go of every connection."""
+        await self._reads.close()
+        await self._commits.close()
         for server in self._servers.values():
             await server.close()
 
@@ -156,4 +181,6 @@ def _code_of(result: Any) -> str | None:
         return None
     text = f"{result.status_code} {result}"
     # Redis 6 tells it in the midst of a script's error.
-    return next((code for code in AWAY if f"{code} " in text.split(": ")[0] or f"-{code} " in text), None)
+    return next(
+        (code for code in AWAY if f"{code} " in text.split(": ")[0] or f"-{code} " in text), None
+    )

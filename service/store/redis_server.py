@@ -123,9 +123,7 @@ class Server:
             for result in await _answers(connection, loads, False):
                 if isinstance(result, ResponseError):
                     raise result
-            for at, result in zip(
-                missing, await _answers(connection, again, whole), strict=True
-            ):
+            for at, result in zip(missing, await _answers(connection, again, whole), strict=True):
                 results[at] = result
 
     async def _check(self, connection: AbstractConnection) -> None:

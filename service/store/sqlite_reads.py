@@ -26,7 +26,7 @@ from service.store.codec import (
     session_of,
 )
 from service.store.store import Checkpoint, Gone, Record, SessionKey, SessionRow, Stored
-from service.store.timeline import Mark, base_of, leads_to, revision_at
+from service.store.timeline import Mark, route
 
 RECORDS = f"SELECT {RECORD_COLUMNS} FROM records WHERE id BETWEEN ? AND ?"
 LAST = f"{RECORDS} ORDER BY id DESC LIMIT 1"
@@ -81,8 +81,8 @@ def load(db: sqlite3.Connection, key: SessionKey, replies: int) -> Stored | Gone
     columns = db.execute(f"{CHECKPOINT} ORDER BY revision DESC, name DESC LIMIT 1", (sid,))
     checkpoint = _with_state(db, columns.fetchone())
     later = _records(db, RECORDS + " ORDER BY id", span(sid, checkpoint.revision))
-    if later and later[-1].revision != row.revision and checkpoint.revision != row.revision:
-        raise DamagedError(f"the session stands at revision {row.revision}: its record is missing")
+    if len(later) != row.revision - checkpoint.revision:
+        raise DamagedError(f"a record before revision {row.revision} is missing")
     keyed = _records(db, KEYED, (*span(sid), replies))
     return Stored(row, checkpoint, later, keyed[::-1])
 
@@ -102,15 +102,15 @@ def at(
     if snapshot is not None:
         columns = db.execute(f"{CHECKPOINT} AND name = ?", (sid, snapshot)).fetchone()
         return None if columns is None else Stored(row, _with_state(db, columns), [], [])
-    records, checkpoints = record_marks(db, sid), checkpoint_marks(db, sid)
-    if step is not None:
-        revision = revision_at(step, records, checkpoints)
-    base = None if revision is None else base_of(revision, checkpoints)
-    if base is None or revision is None or leads_to(revision, base, records) is None:
+    marks = record_marks(db, sid), checkpoint_marks(db, sid)
+    way = route(*marks, step=step, revision=revision)
+    if way is None:
         return None
-    columns = db.execute(f"{CHECKPOINT} AND revision = ? LIMIT 1", (sid, base.revision)).fetchone()
-    way = (id_of(sid, base.revision + 1), id_of(sid, revision))
-    return Stored(row, _with_state(db, columns), _records(db, RECORDS + " ORDER BY id", way), [])
+    base = way.base.revision
+    columns = db.execute(f"{CHECKPOINT} AND revision = ? LIMIT 1", (sid, base)).fetchone()
+    last = way.records[-1].revision if way.records else base
+    records = _records(db, RECORDS + " ORDER BY id", (id_of(sid, base + 1), id_of(sid, last)))
+    return Stored(row, _with_state(db, columns), records, [])
 
 
 def history(
@@ -156,7 +156,9 @@ def rows(
 def record_marks(db: sqlite3.Connection, sid: int) -> list[Mark]:
     """A session's records without their bytes."""
     (text,) = db.execute(MARKS, span(sid)).fetchone()
-    return [Mark(at, step, rows, "" if key else None) for at, step, rows, key in _MARKS.decode(text)]
+    return [
+        Mark(at, step, rows, "" if key else None) for at, step, rows, key in _MARKS.decode(text)
+    ]
 
 
 def checkpoint_marks(db: sqlite3.Connection, sid: int) -> list[Mark]:
@@ -178,9 +180,7 @@ def _whole(db: sqlite3.Connection, cursor: sqlite3.Cursor) -> Iterator[SessionRo
             continue
 
 
-def _records(
-    db: sqlite3.Connection, query: str, values: tuple[int, ...]
-) -> list[Record]:
+def _records(db: sqlite3.Connection, query: str, values: tuple[int, ...]) -> list[Record]:
     return [record_of(columns)[0] for columns in db.execute(query, values).fetchall()]
 
 

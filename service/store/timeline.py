@@ -38,9 +38,7 @@ def route(
     return None if revision is None else _route_from(records, checkpoints, revision, revision)
 
 
-def _route_to_step(
-    records: Sequence[Mark], checkpoints: Sequence[Mark], step: int
-) -> Route | None:
+def _route_to_step(records: Sequence[Mark], checkpoints: Sequence[Mark], step: int) -> Route | None:
     stood = max((mark.revision for mark in checkpoints if mark.step == step), default=0)
     for mark in reversed(records):
         if mark.revision <= stood:

@@ -31,6 +31,12 @@ def until(what: Callable[[], Any], within_s: float = 20.0) -> Any:
     return found
 
 
+def client_of(app: Any) -> httpx.AsyncClient:
+    """A client of an app in this process, without a server."""
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    return httpx.AsyncClient(transport=transport, base_url="http://front")
+
+
 def environ(**settings: str) -> dict[str, str]:
     """This process's environment with these settings, and no other."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("NTM_")}

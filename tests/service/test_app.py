@@ -12,7 +12,7 @@ from service.link import EngineLink
 from service.messages import StepsResult
 from service.settings import Settings
 from tests.service.fake_engine import FakeEngine, in_loop
-from tests.service.serving import ROW
+from tests.service.serving import ROW, client_of
 
 STEPS = "/v1/sessions/abc/steps"
 
@@ -25,11 +25,6 @@ class BrokenLink(EngineLink):
 
     async def call(self, *_: Any, **__: Any) -> Any:
         raise RuntimeError("a secret of the server")
-
-
-def client_of(app: Any) -> httpx.AsyncClient:
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    return httpx.AsyncClient(transport=transport, base_url="http://front")
 
 
 def test_an_answer_carries_the_request_id_it_was_sent(client: httpx.Client):

@@ -51,3 +51,10 @@ def test_a_message_that_fits_no_frame_is_told_and_the_others_travel():
     reader = FrameReader(list[bytes])
     assert left == [b"b" * 200]
     assert [part for frame in frames for got in reader.feed(frame) for part in got] == [b"a", b"c"]
+
+
+def test_messages_that_fill_a_frame_to_the_byte_share_it():
+    messages = [b"a" * 20, b"b" * 20]
+    size = len(msgspec.msgpack.encode(messages))
+    assert len(frames_of(messages, size)[0]) == 1
+    assert len(frames_of(messages, size - 1)[0]) == 2

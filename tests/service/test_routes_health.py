@@ -9,6 +9,7 @@ from service.link import EngineLink
 from service.messages import Health, HealthInfo
 from service.settings import Settings
 from tests.service.fake_engine import FakeEngine, in_loop
+from tests.service.serving import client_of
 
 
 def test_a_running_server_is_live_and_ready(client: httpx.Client):
@@ -19,12 +20,8 @@ def test_a_running_server_is_live_and_ready(client: httpx.Client):
 
 @in_loop
 async def test_without_an_engine_the_front_is_live_and_not_ready(tmp_path: Path):
-    settings = Settings(engine_socket=str(tmp_path / "nobody.sock"))
-    app = create_app(settings)
-    async with (
-        app.lifespan(),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://front") as client,
-    ):
+    app = create_app(Settings(engine_socket=str(tmp_path / "nobody.sock")))
+    async with app.lifespan(), client_of(app) as client:
         assert (await client.get("/health/live")).status_code == 200
         answer = await client.get("/health/ready")
         assert (answer.status_code, answer.json()["code"]) == (503, EngineUnavailable.code)
@@ -37,18 +34,12 @@ async def test_an_engine_that_is_not_ready_says_why(tmp_path: Path):
         link = EngineLink(engine.path, 5.0)
         await link.open()
         await engine.until(lambda: engine.connected)
-        app = create_app(Settings(), link)
-        transport = httpx.ASGITransport(app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://front") as client:
-
-            async def answer() -> None:
-                (call,) = await engine.received(1)
-                assert isinstance(call.request, Health)
-                engine.reply(call.number, HealthInfo(False, "warming copy 1"))
-
-            answering = asyncio.create_task(answer())
-            got = await client.get("/health/ready")
-            await answering
-            assert (got.status_code, got.json()["code"]) == (503, "not_ready")
-            assert got.json()["detail"] == "warming copy 1"
+        async with client_of(create_app(Settings(), link)) as client:
+            asking = asyncio.create_task(client.get("/health/ready"))
+            (call,) = await engine.received(1)
+            assert isinstance(call.request, Health)
+            engine.reply(call.number, HealthInfo(False, "warming copy 1"))
+            answer = await asking
+        assert (answer.status_code, answer.json()["code"]) == (503, "not_ready")
+        assert answer.json()["detail"] == "warming copy 1"
         await link.close()

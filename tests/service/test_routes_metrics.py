@@ -7,7 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from service.app import create_app
 from service.settings import Settings
 from tests.service.fake_engine import in_loop
-from tests.service.serving import ROW, until
+from tests.service.serving import ROW, client_of, until
 
 
 def series(client: httpx.Client) -> dict[str, list[Any]]:
@@ -73,11 +73,7 @@ def test_the_one_request_in_flight_is_the_scrape_itself(client: httpx.Client):
 @in_loop
 async def test_while_the_engine_is_away_the_front_tells_its_own(tmp_path: Path):
     app = create_app(Settings(engine_socket=str(tmp_path / "nobody.sock")))
-    transport = httpx.ASGITransport(app)
-    async with (
-        app.lifespan(),
-        httpx.AsyncClient(transport=transport, base_url="http://front") as client,
-    ):
+    async with app.lifespan(), client_of(app) as client:
         answer = await client.get("/metrics")
         assert answer.status_code == 200
         assert 'ntm_engine_up{front="0"} 0.0' in answer.text

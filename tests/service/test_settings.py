@@ -54,7 +54,11 @@ def test_a_variable_sets_its_field():
         ("NTM_DRAIN_S", "inf", "a number from 0 to 3600"),
         ("NTM_DEVICE", "tpu", "one of auto, cpu, cuda"),
         ("NTM_RUNTIME", "ONNX", "one of auto, onnx, torchscript"),
-        ("NTM_STORE", "mysql://host", "one of memory"),
+        (
+            "NTM_STORE",
+            "mysql://host",
+            "memory, sqlite:///absolute/path.db or redis://host:port/db",
+        ),
         ("NTM_TRUST_CODE", "perhaps", "0 or 1"),
         ("NTM_HOST", " ", "something that is not empty"),
         ("NTM_MODELS", ":", "something that is not empty"),

@@ -48,7 +48,8 @@ def test_a_taken_port_is_refused_by_name(server: Server, tmp_path: Path, small: 
     with launched(tmp_path, "--port", port, NTM_MODELS=str(small)) as second:
         assert second.process.wait(30) == 2
         assert second.text() == (
-            f"ntm serve: port {port} of 127.0.0.1 is taken: end what listens there, or give --port\n"
+            f"ntm serve: port {port} of 127.0.0.1 is taken: "
+            "end what listens there, or give --port\n"
         )
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from msgspec.structs import replace
 
 from export.bundle import STEP_ONNX, STEP_TORCHSCRIPT, Bundle, read_bundle
 from service.engine.engine import Engine
@@ -21,10 +23,12 @@ from tests.bundles import make_bundle
 from tests.service.engine.driver import Driver, make_host
 
 KINDS = ("onnx", "torchscript", "bound")
+ON_CUDA = ("torchscript on cuda", "bound on cuda")
 SLOTS, MAX_BATCH = 40, 16
 
 MakeRuntime = Callable[[Backend], Runtime]
 MakeDriver = Callable[..., Driver]
+MakeVersions = Callable[..., Engine]
 
 
 @pytest.fixture(scope="session")
@@ -51,12 +55,13 @@ def bundle(folder: Path) -> Bundle:
 
 
 def make_backend(bundle: Bundle, kind: str) -> Backend:
-    """A backend on the CPU; "bound" is the one for CUDA, tested on the CPU."""
+    """A backend of a kind; "bound" is the one for CUDA, which runs on the CPU as well."""
     manifest = bundle.manifest
-    if kind == "torchscript":
-        return TorchScript(bundle.read(STEP_TORCHSCRIPT), "cpu", 1)
-    if kind == "bound":
-        return OnnxBound(bundle.read(STEP_ONNX), manifest.state, manifest.output, "cpu", 1)
+    device = "cuda" if kind in ON_CUDA else "cpu"
+    if kind.startswith("torchscript"):
+        return TorchScript(bundle.read(STEP_TORCHSCRIPT), device, 1)
+    if kind.startswith("bound"):
+        return OnnxBound(bundle.read(STEP_ONNX), manifest.state, manifest.output, device, 1)
     return OnnxCpu(bundle.read(STEP_ONNX), manifest.state, 1)
 
 
@@ -86,9 +91,11 @@ def runtimes(bundle: Bundle, make_runtime: MakeRuntime) -> Callable[[str], Runti
     return of
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=[*KINDS, *(pytest.param(kind, marks=pytest.mark.cuda) for kind in ON_CUDA)])
 def runtime(request: pytest.FixtureRequest, runtimes: Callable[[str], Runtime]) -> Runtime:
     """Every kind of runtime."""
+    if request.param in ON_CUDA and not torch.cuda.is_available():
+        pytest.skip("torch finds no CUDA device here")
     return runtimes(request.param)
 
 
@@ -124,3 +131,20 @@ async def make_driver(
 def driver(make_driver: MakeDriver) -> Driver:
     """An engine on ONNX Runtime with 8 slots."""
     return make_driver()
+
+
+@pytest.fixture
+def make_versions(bundle: Bundle, runtimes: Callable[[str], Runtime]) -> MakeVersions:
+    """An engine with versions of the copy model, in the order they are named, on as many
+    runtimes. Beside a version its bundle's fingerprint may be given."""
+
+    def make(*versions: str, store: MemoryStore | None = None) -> Engine:
+        engine = Engine(Settings(), store or MemoryStore(), EngineMetrics())
+        for version, kind in zip(versions, ("onnx", "bound", "torchscript"), strict=False):
+            number, _, fingerprint = version.partition("@")
+            manifest = replace(bundle.manifest, version=number)
+            made = replace(bundle, manifest=manifest, fingerprint=fingerprint or number)
+            engine.add(make_host(made, runtimes(kind), engine))
+        return engine
+
+    return make

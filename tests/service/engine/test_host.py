@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from msgspec.structs import replace
@@ -465,10 +465,5 @@ def test_three_slots_serve_nine_sessions_whatever_comes_when(bundle: Bundle) -> 
     summing = replace(bundle, manifest=manifest)
     ThreeSlotsNineSessions.host = host_of(summing, runtime, slots=SLOTS, max_batch=4)
     case = ThreeSlotsNineSessions.TestCase
-    case.settings = settings(
-        max_examples=60,
-        stateful_step_count=40,
-        deadline=None,
-        suppress_health_check=list(HealthCheck),
-    )
+    case.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
     case("runTest").runTest()

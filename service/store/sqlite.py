@@ -1,0 +1,228 @@
+"""Sessions in one SQLite file: the store of a server of its own.
+
+    commit -> writer thread (sqlite_writer) -> ledger (sqlite_ledger) -> pool (sqlite_pool) -> file
+    load, at, history, ... -> reader thread -> sqlite_reads -> file
+
+With sync, reads have a thread of their own. Otherwise what is acknowledged may not be committed
+yet, so that only the writer sees it, and reads run there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+
+from service.store import sqlite_reads as reads
+from service.store.codec import DamagedError
+from service.store.sqlite_ledger import Ledger
+from service.store.sqlite_schema import FileLock, connect, prepare
+from service.store.sqlite_trim import expired
+from service.store.sqlite_wal import LOG_BYTES, LogKeeper, grow_log
+from service.store.sqlite_writer import Read, Writer, is_here
+from service.store.store import (
+    Change,
+    Checkpoint,
+    Damaged,
+    Gone,
+    Outcome,
+    Record,
+    Retention,
+    SessionKey,
+    SessionRow,
+    Stored,
+    StoreUnavailable,
+)
+
+OFF_WINDOW_S = 5.0  # of acknowledged changes that a crash may lose when durability is off
+
+
+class Durability(msgspec.Struct, frozen=True):
+    """What an outcome waits for, as NTM_DURABILITY, NTM_SQLITE_SYNC and NTM_ASYNC_WINDOW_S say."""
+
+    kind: Literal["sync", "async", "off"] = "sync"
+    full: bool = True
+    async_window_s: float = 0.1
+
+    @property
+    def window_s(self) -> float:
+        """Seconds that a transaction stays open after its first change."""
+        return {"sync": 0.0, "async": self.async_window_s, "off": OFF_WINDOW_S}[self.kind]
+
+    @property
+    def synchronous(self) -> str:
+        """SQLite's setting. With NORMAL a power cut may take the last commits, and no more."""
+        return "NORMAL" if self.kind == "off" or not self.full else "FULL"
+
+
+async def open_sqlite(
+    path: str,
+    durability: Durability | None = None,
+    retention: Retention | None = None,
+    log_bytes: int = LOG_BYTES,
+) -> SqliteStore:
+    """Open the file, made where there is none. Raises StoreUnavailable."""
+    durability, retention = durability or Durability(), retention or Retention()
+    try:
+        parts = await asyncio.to_thread(_open, path, durability, retention, log_bytes)
+    except (OSError, sqlite3.Error) as error:
+        raise StoreUnavailable(f"{path}: the store cannot be opened: {error}") from error
+    return SqliteStore(parts, durability, retention)
+
+
+class Parts(NamedTuple):
+    """What an open file consists of. reader: None where the writer reads too."""
+
+    lock: FileLock
+    db: sqlite3.Connection
+    ledger: Ledger
+    log: LogKeeper
+    reader: sqlite3.Connection | None
+
+
+def _open(path: str, durability: Durability, retention: Retention, log_bytes: int) -> Parts:
+    path = os.path.realpath(path)
+    synchronous = durability.synchronous
+    with ExitStack() as undo:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path)
+        undo.callback(lock.release)
+        prepare(path)
+        db = connect(path, synchronous)
+        undo.callback(db.close)
+        grow_log(db, path, log_bytes)
+        ledger = Ledger(db, retention)
+        reader = None if durability.window_s else connect(path, synchronous)
+        log = LogKeeper(connect(path, synchronous))
+        undo.pop_all()
+    return Parts(lock, db, ledger, log, reader)
+
+
+class SqliteStore:
+    """A `Store` in a file. Lives in one event loop; `open_sqlite` makes it."""
+
+    name = "sqlite"
+    shared = False
+
+    def __init__(self, parts: Parts, durability: Durability, retention: Retention) -> None:
+        self._parts, self._retention = parts, retention
+        self._writer = Writer(parts.db, parts.ledger, parts.log, durability.window_s)
+        self._readers = ThreadPoolExecutor(1, "ntm-store-reader")
+        self._closed = False
+
+    async def commit(self, changes: Sequence[Change]) -> list[Outcome]:
+        """See `Store`."""
+        return await self._written(list(changes))
+
+    async def load(self, key: SessionKey) -> Stored | Gone | Damaged:
+        """See `Store`."""
+        return await self._read(reads.load, key, self._retention.replies)
+
+    async def row(self, key: SessionKey) -> SessionRow | Gone | Damaged:
+        """See `Store`."""
+        found = await self._read(reads.find, key)
+        return found if isinstance(found, Gone | Damaged) else found[1]
+
+    async def at(
+        self,
+        key: SessionKey,
+        *,
+        step: int | None = None,
+        revision: int | None = None,
+        snapshot: str | None = None,
+    ) -> Stored | Gone | Damaged | None:
+        """See `Store`."""
+        return await self._read(reads.at, key, step, revision, snapshot)
+
+    async def history(
+        self, key: SessionKey, before: int | None, limit: int
+    ) -> list[Record] | Gone | Damaged:
+        """See `Store`."""
+        return await self._read(reads.history, key, before, limit)
+
+    async def snapshots(self, key: SessionKey) -> list[Checkpoint] | Gone | Damaged:
+        """See `Store`."""
+        return await self._read(reads.snapshots, key)
+
+    async def rows(
+        self, tenant: str, after: str | None, limit: int, model: str | None
+    ) -> list[SessionRow]:
+        """See `Store`. A damaged row is passed over."""
+        return _intact(await self._read(reads.rows, tenant, after, limit, model))
+
+    async def expired(self, now: float, limit: int) -> list[SessionRow]:
+        """See `Store`."""
+        return _intact(await self._written(lambda db: expired(db, now, limit)))
+
+    async def count(self, model: tuple[str, str] | None = None) -> int:
+        """See `Store`."""
+        counts = self._parts.ledger.counts
+        return sum(counts.values()) if model is None else counts.get(model, 0)
+
+    async def close(self) -> None:
+        """See `Store`."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            await self._writer.stop()
+        finally:
+            await asyncio.to_thread(self._let_go)
+
+    def _let_go(self) -> None:
+        parts = self._parts
+        self._readers.shutdown()
+        parts.log.stop()
+        for db in (parts.db, parts.reader):
+            if db is not None:
+                db.close()
+        parts.lock.release()
+
+    def _written(self, work: list[Change] | Read) -> asyncio.Future[Any]:
+        if self._closed:
+            raise StoreUnavailable("the store is closed")
+        return self._writer.submit(work)
+
+    async def _read(self, function: Callable[..., Any], *given: Any) -> Any:
+        def read(db: sqlite3.Connection) -> Any:
+            return _answer(db, function, given)
+
+        if self._parts.reader is None:
+            return await self._written(read)
+        if self._closed:
+            raise StoreUnavailable("the store is closed")
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._readers, _consistent, self._parts.reader, read)
+
+
+def _consistent(db: sqlite3.Connection, read: Read) -> Any:
+    """The answer as of one commit."""
+    db.execute("BEGIN")
+    try:
+        return read(db)
+    finally:
+        db.execute("ROLLBACK")
+
+
+def _answer(db: sqlite3.Connection, function: Callable[..., Any], given: tuple[Any, ...]) -> Any:
+    try:
+        return function(db, *given)
+    except DamagedError as error:
+        return Damaged(str(error))
+    except sqlite3.Error as error:
+        if is_here(error):
+            return Damaged(f"the file is damaged where the session is: {error}")
+        raise StoreUnavailable(f"the store failed: {error}") from error
+
+
+def _intact(rows: list[SessionRow] | Damaged) -> list[SessionRow]:
+    if isinstance(rows, Damaged):
+        raise StoreUnavailable(rows.detail)
+    return rows

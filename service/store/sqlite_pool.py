@@ -1,0 +1,158 @@
+"""Writes that wait to be made together: each table's in one go."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+
+from service.store.codec import (
+    CHECKPOINT_COLUMNS,
+    RECORD_COLUMNS,
+    SESSION_COLUMNS,
+    Columns,
+    session_columns,
+)
+from service.store.store import SessionKey, SessionRow
+
+
+def _insert(table: str, columns: str) -> str:
+    names = columns.split(", ")
+    return f"INSERT INTO {table} ({columns}) VALUES ({', '.join('?' * len(names))})"
+
+
+SESSIONS = _insert("sessions", f"{SESSION_COLUMNS}, due")
+RECORDS = _insert("records", RECORD_COLUMNS)
+CHECKPOINTS = _insert("checkpoints", CHECKPOINT_COLUMNS)
+STATES = _insert("states", "hash, blob, refs")
+BLOBS = _insert("blobs", "blob, body")
+ROWS = f"""UPDATE sessions SET
+({SESSION_COLUMNS.removeprefix("sid, ")}) = ({", ".join("?" * (SESSION_COLUMNS.count(",")))}),
+due = min(due, ?) WHERE sid = ?"""
+COUNTS = """INSERT INTO counts (model, version, live) VALUES (?, ?, ?)
+ON CONFLICT (model, version) DO UPDATE SET live = live + excluded.live"""
+FREED = "FROM states WHERE hash = ? AND refs <= 0"
+LOOKED_UP = 32  # hashes a query, filled up so that its text stays one
+
+
+class Pool:
+    """What a ledger has decided to write, and the counters that go with it."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+        self.sessions: list[Columns] = []
+        self.records: list[Columns] = []
+        self.checkpoints: list[Columns] = []
+        self.rows: dict[int, SessionRow] = {}  # by sid
+        self.revived: list[SessionKey] = []  # their tombstones go
+        self.pages = 0  # about how many were written so far
+        self._states: dict[bytes, bytes] = {}
+        self._refs: Counter[bytes] = Counter()
+        self._dropped: list[tuple[int, int, object]] = []
+        self._deltas: Counter[tuple[str, str]] = Counter()
+        self._sid = self._most("sid", "sessions")
+        self._blob = self._most("blob", "blobs")
+        self.counts = self._counted()
+
+    def next_sid(self) -> int:
+        """A number that no session has."""
+        self._sid += 1
+        return self._sid
+
+    def count(self, row: SessionRow, by: int) -> None:
+        """One session more or less of a model."""
+        self._deltas[row.model, row.version] += by
+
+    def keep(self, state: bytes, body: bytes) -> None:
+        """One more checkpoint names a state."""
+        self._states[state] = body
+        self._refs[state] += 1
+
+    def release(self, state: bytes) -> None:
+        """One checkpoint less names a state; the last takes its bytes along."""
+        self._refs[state] -= 1
+
+    def drop(self, sid: int, revision: int, name: object, state: bytes | None) -> None:
+        """Delete a checkpoint."""
+        self._dropped.append((sid, revision, name))
+        if state is not None:
+            self.release(state)
+
+    def flush(self) -> None:
+        """Write everything. Raises sqlite3.Error."""
+        many = self._db.executemany
+        if self.sessions:
+            many(SESSIONS, self.sessions)
+        if self.revived:
+            many("DELETE FROM tombstones WHERE tenant = ? AND id = ?", self.revived)
+        if self.records:
+            many(RECORDS, self.records)
+        if self.checkpoints:
+            many(CHECKPOINTS, self.checkpoints)
+        if self._dropped:
+            many(
+                "DELETE FROM checkpoints WHERE sid = ? AND revision = ? AND name = ?", self._dropped
+            )
+        if self.rows:
+            many(ROWS, [_update(sid, row) for sid, row in self.rows.items()])
+        self._flush_states()
+        if self._deltas:
+            self._flush_counts()
+        self.pages += 2 * len(self.records) + 3 * len(self.sessions) + 2 * len(self.checkpoints)
+        self._clear()
+
+    def forget(self) -> None:
+        """Drop what waits; the counts are the file's again."""
+        self._clear()
+        self.counts = self._counted()
+
+    def _flush_states(self) -> None:
+        changed = {state: by for state, by in self._refs.items() if by}
+        stored = self._stored([state for state in changed if state in self._states])
+        new = [s for s in changed if s in self._states and s not in stored]
+        old = [(by, s) for s, by in changed.items() if s in stored or s not in self._states]
+        many = self._db.executemany
+        if new:
+            blobs = range(self._blob + 1, self._blob + 1 + len(new))
+            self._blob += len(new)
+            many(BLOBS, [(at, self._states[s]) for at, s in zip(blobs, new, strict=True)])
+            many(STATES, [(s, at, changed[s]) for at, s in zip(blobs, new, strict=True)])
+            self.pages += sum(3 + len(self._states[s]) // 4096 for s in new)
+        if old:
+            many("UPDATE states SET refs = refs + ? WHERE hash = ?", old)
+        freed = [(s,) for by, s in old if by < 0]
+        if freed:
+            many(f"DELETE FROM blobs WHERE blob = (SELECT blob {FREED})", freed)
+            many(f"DELETE {FREED}", freed)
+
+    def _stored(self, states: list[bytes]) -> set[bytes]:
+        found: set[bytes] = set()
+        for start in range(0, len(states), LOOKED_UP):
+            some: list[bytes | None] = [*states[start : start + LOOKED_UP]]
+            some += [None] * (LOOKED_UP - len(some))
+            query = f"SELECT hash FROM states WHERE hash IN ({', '.join('?' * LOOKED_UP)})"
+            found.update(state for (state,) in self._db.execute(query, some).fetchall())
+        return found
+
+    def _flush_counts(self) -> None:
+        deltas = {model: by for model, by in self._deltas.items() if by}
+        self._db.executemany(COUNTS, [(*model, by) for model, by in deltas.items()])
+        counts = Counter(self.counts)
+        counts.update(deltas)
+        self.counts = dict(counts)  # a new one, since others read it meanwhile
+
+    def _clear(self) -> None:
+        for waiting in (self.sessions, self.records, self.checkpoints, self.revived, self._dropped):
+            waiting.clear()
+        for waiting in (self.rows, self._states, self._refs, self._deltas):
+            waiting.clear()
+
+    def _most(self, column: str, table: str) -> int:
+        return self._db.execute(f"SELECT max({column}) FROM {table}").fetchone()[0] or 0
+
+    def _counted(self) -> dict[tuple[str, str], int]:
+        rows = self._db.execute("SELECT model, version, live FROM counts").fetchall()
+        return {(model, version): live for model, version, live in rows}
+
+
+def _update(sid: int, row: SessionRow) -> Columns:
+    return (*session_columns(sid, row)[1:], row.expires_at, sid)

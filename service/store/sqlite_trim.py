@@ -1,0 +1,99 @@
+"""What goes out of the file: old records and checkpoints, ended sessions, old tombstones."""
+
+from __future__ import annotations
+
+import sqlite3
+from itertools import groupby
+from time import time
+
+from service.store.codec import (
+    PLAIN,
+    SESSION_COLUMNS,
+    DamagedError,
+    id_of,
+    session_of,
+)
+from service.store.sqlite_pool import Pool
+from service.store.sqlite_reads import checkpoint_marks, latest, record_marks, span
+from service.store.store import Retention, SessionRow
+from service.store.timeline import outdated
+
+LOOKED_AT = 10  # times as many sessions as asked for, in search of expired ones
+PURGED = 1000
+AGAIN_S = 86_400.0  # until a damaged session is looked at again
+
+
+def trim(db: sqlite3.Connection, pool: Pool, sid: int, retention: Retention) -> None:
+    """Delete what falls out of a session's retention."""
+    records = record_marks(db, sid)
+    old = outdated(records, checkpoint_marks(db, sid), retention)
+    dropped = set(old.records)
+    for gone, run in groupby(records, lambda mark: mark.revision in dropped):
+        if gone:
+            revisions = [mark.revision for mark in run]
+            ends = (id_of(sid, revisions[0]), id_of(sid, revisions[-1]))
+            db.execute("DELETE FROM records WHERE id BETWEEN ? AND ?", ends)
+    for revision in old.checkpoints:
+        (state,) = db.execute(
+            "SELECT state FROM checkpoints WHERE sid = ? AND revision = ? AND name = ?",
+            (sid, revision, PLAIN),
+        ).fetchone()
+        pool.drop(sid, revision, PLAIN, state)
+    pool.pages += 2 + len(dropped) // 8
+
+
+def end(
+    db: sqlite3.Connection,
+    pool: Pool,
+    sid: int,
+    row: SessionRow,
+    reason: str,
+    retention: Retention,
+) -> None:
+    """Delete a session, but for its tombstone."""
+    states = db.execute(
+        "SELECT state FROM checkpoints WHERE sid = ? AND state IS NOT NULL", (sid,)
+    ).fetchall()
+    for (state,) in states:
+        pool.release(state)
+    db.execute("DELETE FROM checkpoints WHERE sid = ?", (sid,))
+    db.execute("DELETE FROM records WHERE id BETWEEN ? AND ?", span(sid))
+    db.execute("DELETE FROM sessions WHERE sid = ?", (sid,))
+    db.execute(
+        "REPLACE INTO tombstones (tenant, id, reason, until) VALUES (?, ?, ?, ?)",
+        (row.tenant, row.id, reason, time() + retention.tombstone_s),
+    )
+    pool.count(row, -1)
+    pool.pages += 8
+
+
+def expired(db: sqlite3.Connection, now: float, limit: int) -> list[SessionRow]:
+    """Sessions past their TTL. One that was stepped since it was due is due later.
+
+    Runs in a transaction that may write, and clears tombstones away that are past their time.
+    """
+    due = db.execute(
+        f"SELECT {SESSION_COLUMNS} FROM sessions WHERE due <= ? ORDER BY due LIMIT ?",
+        (now, limit * LOOKED_AT),
+    ).fetchall()
+    found: list[SessionRow] = []
+    later: list[tuple[float, int]] = []
+    for columns in due:
+        if len(found) == limit:
+            break
+        try:
+            row = latest(db, *session_of(columns))
+        except DamagedError:
+            later.append((now + AGAIN_S, columns[0]))
+            continue
+        if row.expires_at <= now:
+            found.append(row)
+        else:
+            later.append((row.expires_at, columns[0]))
+    db.executemany("UPDATE sessions SET due = ? WHERE sid = ?", later)
+    db.execute(
+        "DELETE FROM tombstones WHERE (tenant, id) IN "
+        "(SELECT tenant, id FROM tombstones WHERE until <= ? LIMIT ?)",
+        (time(), PURGED),
+    )
+    return found

@@ -1,0 +1,194 @@
+"""The one thread that writes to the file. All changes that wait become one transaction.
+
+    commit(changes) -> queue -> one transaction for all that wait -> outcomes
+
+With a window of 0 their outcomes are told once the transaction is committed. Otherwise they are
+told once applied, and the transaction stays open for as long as the window before it is committed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from time import monotonic
+from typing import Any, NamedTuple
+
+from service.store.sqlite_ledger import Ledger
+from service.store.sqlite_wal import LogKeeper
+from service.store.store import Change, Damaged, Outcome, StoreUnavailable
+
+log = logging.getLogger("ntm.store")
+MERGED = 256  # calls in one transaction, at most
+HERE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH)
+
+Read = Callable[[sqlite3.Connection], Any]
+
+
+class Job(NamedTuple):
+    """Changes to commit, or else a function to run in a transaction; None: stop."""
+
+    work: Sequence[Change] | Read | None
+    future: asyncio.Future[Any]
+
+
+def is_here(error: sqlite3.Error) -> bool:
+    """Is it about what is stored here, and not about the whole file or disk?"""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in HERE
+
+
+class Writer:
+    """Owns the writing connection and its thread."""
+
+    def __init__(
+        self, db: sqlite3.Connection, ledger: Ledger, log_keeper: LogKeeper, window_s: float
+    ) -> None:
+        self._db, self._ledger, self._log, self._window_s = db, ledger, log_keeper, window_s
+        self._jobs: SimpleQueue[Job] = SimpleQueue()
+        self._until = 0.0  # when the open transaction is committed
+        self._thread = threading.Thread(target=self._run, name="ntm-store-writer", daemon=True)
+        self._loop = asyncio.get_running_loop()
+        self._thread.start()
+
+    def submit(self, work: Sequence[Change] | Read | None) -> asyncio.Future[Any]:
+        """Do it as soon as what came before is done. Fails with StoreUnavailable."""
+        future = self._loop.create_future()
+        self._jobs.put(Job(work, future))
+        return future
+
+    async def stop(self) -> None:
+        """Commit everything and end the thread."""
+        try:
+            await self.submit(None)
+        finally:
+            await asyncio.to_thread(self._thread.join)
+
+    def _run(self) -> None:
+        stopping = False
+        while not stopping:
+            jobs = self._taken()
+            stopping = any(job.work is None for job in jobs)
+            try:
+                self._round(jobs, stopping)
+            except Exception as error:
+                self._failed(jobs, error)
+
+    def _taken(self) -> list[Job]:
+        """The jobs that wait; at least one, unless the open transaction's time is up."""
+        jobs: list[Job] = []
+        with suppress(Empty):
+            if self._db.in_transaction:
+                jobs.append(self._jobs.get(timeout=max(0.0, self._until - monotonic())))
+            else:
+                jobs.append(self._jobs.get())
+            while len(jobs) < MERGED:
+                jobs.append(self._jobs.get_nowait())
+        return jobs
+
+    def _round(self, jobs: list[Job], stopping: bool) -> None:
+        if not self._db.in_transaction and jobs:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._until = monotonic() + self._window_s
+        results = self._perform(jobs)
+        if self._window_s:
+            self._tell(results)
+        if self._db.in_transaction and (stopping or self._until <= monotonic()):
+            self._commit()
+        if not self._window_s:
+            self._tell(results)
+
+    def _perform(self, jobs: list[Job]) -> list[tuple[Job, Any]]:
+        calls = [job for job in jobs if isinstance(job.work, Sequence)]
+        outcomes = iter(self._apply([change for job in calls for change in _changes(job)]))
+        results: list[tuple[Job, Any]] = []
+        for job in calls:
+            results.append((job, [next(outcomes) for _ in _changes(job)]))
+        for job in jobs:
+            if job.work is None:
+                results.append((job, None))
+            elif callable(job.work):
+                results.append((job, self._called(job.work)))
+        return results
+
+    def _called(self, read: Read) -> Any:
+        try:
+            return read(self._db)
+        except Exception as error:  # told to its caller alone
+            return error
+
+    def _apply(self, changes: list[Change]) -> list[Outcome]:
+        """All at once; where something stored is damaged, each by itself, so that it costs the
+        damaged session's changes alone."""
+        if not changes:
+            return []
+        self._db.execute("SAVEPOINT jobs")
+        try:
+            outcomes = self._ledger.apply(changes)
+        except sqlite3.Error as error:
+            self._undo()
+            if not is_here(error):
+                raise
+            outcomes = [self._alone(change) for change in changes]
+        self._db.execute("RELEASE jobs")
+        return outcomes
+
+    def _alone(self, change: Change) -> Outcome:
+        self._db.execute("SAVEPOINT alone")
+        try:
+            (outcome,) = self._ledger.apply([change])
+        except sqlite3.Error as error:
+            self._db.execute("ROLLBACK TO alone")
+            self._ledger.forget()
+            if not is_here(error):
+                raise
+            outcome = Damaged(f"the file is damaged where the session is: {error}")
+        self._db.execute("RELEASE alone")
+        return outcome
+
+    def _undo(self) -> None:
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK TO jobs")
+        self._ledger.forget()
+
+    def _commit(self) -> None:
+        try:
+            self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise StoreUnavailable(f"the commit failed: {error}", sent=True) from error
+        self._log.committed(self._db, self._ledger.pages)
+
+    def _failed(self, jobs: list[Job], error: Exception) -> None:
+        """Nothing of the transaction is in the file, unless its commit failed half-way."""
+        try:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            self._ledger.forget()
+        except sqlite3.Error:
+            log.exception("a transaction could not be rolled back")
+        if self._window_s:
+            log.error("acknowledged changes of the last %g s are lost: %s", self._window_s, error)
+        if isinstance(error, sqlite3.Error):
+            error = StoreUnavailable(f"the store failed: {error}")
+        self._tell([(job, error) for job in jobs])
+
+    def _tell(self, results: list[tuple[Job, Any]]) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody waits
+            self._loop.call_soon_threadsafe(_resolve, results)
+
+
+def _changes(job: Job) -> Sequence[Change]:
+    return job.work if isinstance(job.work, Sequence) else ()
+
+
+def _resolve(results: list[tuple[Job, Any]]) -> None:
+    for job, result in results:
+        if job.future.done():
+            continue
+        if isinstance(result, Exception):
+            job.future.set_exception(result)
+        else:
+            job.future.set_result(result)

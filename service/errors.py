@@ -28,6 +28,7 @@
     │   ├── QueueFull             429     queue_full
     │   ├── TooManySessions       429     too_many_sessions
     │   └── TooManySnapshots      429     too_many_snapshots
+    ├── HeadTooLarge          431     head_too_large
     ├── ClientGone                499     client_gone            (counted, never received)
     ├── Internal                  500     internal
     ├── StateDamaged              500     state_damaged
@@ -259,6 +260,12 @@ class TooManySnapshots(TooMany):
     """NTM_MAX_SNAPSHOTS are kept."""
 
     code, title = "too_many_snapshots", "The session keeps too many snapshots"
+
+
+class HeadTooLarge(NtmError):
+    """The request's line and headers are longer than 64 KiB."""
+
+    status, code, title = 431, "head_too_large", "The request's head is too large"
 
 
 class ClientGone(NtmError):

@@ -11,6 +11,7 @@ import uvicorn
 
 from service import lifeline, logs
 from service.app import create_app
+from service.bounded_http import BoundedHttp
 from service.settings import Settings, SettingsError
 
 KEEP_ALIVE_S = 75
@@ -40,7 +41,7 @@ def server(settings: Settings, number: int = 0) -> uvicorn.Server:
     return uvicorn.Server(
         uvicorn.Config(
             create_app(settings, front=number),
-            http="httptools",
+            http=BoundedHttp,
             loop="uvloop",
             ws="none",
             lifespan="on",

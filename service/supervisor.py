@@ -28,7 +28,7 @@ from service.settings import ENGINE_SOCKET, LIFELINE_FD, PREFIX, Settings, Setti
 BACKLOG = 2048
 SOCKET_PATH_BYTES = 100  # what every system allows for a Unix socket's path
 RESTART_MIN_S, RESTART_MAX_S = 0.1, 5.0
-LONG_LIVED_S = 10.0  # a child that lived as long starts again without delay
+LONG_LIVED_S = 2.0  # a child that lived as long starts again without more delay
 MARGIN_S = 3.0  # beyond NTM_DRAIN_S, for a process to end
 
 log = logging.getLogger("ntm.supervisor")
@@ -90,14 +90,20 @@ class Child:
 class Supervisor:
     """The engine and the fronts of one server."""
 
-    def __init__(self, settings: Settings, listener: socket.socket, folder: Path) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        listener: socket.socket,
+        folder: Path,
+        engine: str = "service.engine.process",
+    ) -> None:
         self._settings, self._listener = settings, listener
         self._lifeline, self._held = os.pipe()  # its write end closes with this process
         environ = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
         environ |= settings.to_env()
         environ[ENGINE_SOCKET] = str(folder / "engine.sock")
         environ[LIFELINE_FD] = str(self._lifeline)
-        self._engine = Child("engine", ["service.engine.process"], environ, (self._lifeline,))
+        self._engine = Child("engine", [engine], environ, (self._lifeline,))
         descriptors = (self._lifeline, listener.fileno())
         command = ["service.front", "--fd", str(listener.fileno()), "--number"]
         self._fronts = [

@@ -88,7 +88,7 @@ class Runtime:
         initial: Sequence[NDArray[Any]],
     ) -> None:
         self.backend, self.spec, self.max_batch = backend, spec, max_batch
-        self.input_size = input_size
+        self.input_size, self.slots = input_size, slots
         self.arrays = backend.allocate(spec, slots)
         self.load(INITIAL, initial)
         self.multiple = self._probe()

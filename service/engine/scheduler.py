@@ -44,7 +44,7 @@ class Scheduler(Generic[W]):
         self._turns: dict[str, deque[W]] = {}  # tenant -> its ready works, tenants in turn
         self._lines: dict[Hashable, deque[W]] = {}  # session -> its works, the first is ready
         self.admitted = 0
-        self.ready = 0
+        self.ready = 0  # queued; one finished meanwhile counts until its turn has come
 
     def admit(self, work: W) -> None:
         """Queue a work. Raises Full at max_queue."""

@@ -88,7 +88,7 @@ class Link:
             for at, answer in zip(left, answers, strict=True):
                 results[at] = answer
             left = [at for at in left if _is_worth_another(results[at], again)]
-            if not left or loop.time() + pause > until or self._long_away(loop.time()):
+            if not left or loop.time() + pause > until or self._is_hopeless(loop.time()):
                 break
             await asyncio.sleep(pause)
             pause = min(pause * 2, 0.2)
@@ -155,10 +155,11 @@ class Link:
             self._servers[address] = server
         return server
 
-    def _long_away(self, now: float) -> bool:
-        """Nobody need wait for a server that others have waited for in vain."""
-        since = [server.away_since for server in self._servers.values()]
-        return any(at is not None and now - at > self._timeout_s for at in since)
+    def _is_hopeless(self, now: float) -> bool:
+        """Nobody need wait for a server that others have waited for in vain, or a refused one."""
+        servers = self._servers.values()
+        waited = [now - server.away_since for server in servers if server.away_since is not None]
+        return any(server.refused for server in servers) or max(waited, default=0) > self._timeout_s
 
 
 def _is_worth_another(result: Any, again: bool) -> bool:

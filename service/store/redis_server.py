@@ -58,7 +58,7 @@ class Server:
         )
         self._free = asyncio.Semaphore(CONNECTIONS)
         self._scripts, self._timeout_s, self._trust = scripts, timeout_s, trust
-        self._pause, self._try_at = 0.0, 0.0
+        self._pause, self._try_at, self._why = 0.0, 0.0, ""
         self.away_since: float | None = None
         self.info: dict[str, str] = {}
         self.refused: StoreRefused | None = None
@@ -70,7 +70,7 @@ class Server:
         """
         loop = asyncio.get_running_loop()
         if loop.time() < self._try_at:
-            return [Unsent("the server is away")] * len(commands)
+            return [Unsent(f"the server is away: {self._why}")] * len(commands)
         if self.away_since is not None:
             self._failed(loop.time())  # the next call waits for what this one finds
         try:
@@ -92,8 +92,8 @@ class Server:
             async with asyncio.timeout(self._timeout_s):
                 connection = await self._pool.get_connection()
         except (RedisError, OSError, TimeoutError, NotReady, StoreRefused) as error:
-            await self._lost()
-            return [Unsent(str(error) or "it does not answer")] * len(commands)
+            await self._lost(str(error) or "it does not answer")
+            return [Unsent(self._why)] * len(commands)
         results: list[Any] = []
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -101,9 +101,8 @@ class Server:
             self.away_since, self._pause, self._try_at = None, 0.0, 0.0
         except (RedisError, OSError, TimeoutError) as error:
             await connection.disconnect(nowait=True)
-            await self._lost()
-            unknown = Unknown(str(error) or f"no answer within {self._timeout_s:g} s")
-            results += [unknown] * (len(commands) - len(results))
+            await self._lost(str(error) or f"no answer within {self._timeout_s:g} s")
+            results += [Unknown(self._why)] * (len(commands) - len(results))
         finally:
             await self._pool.release(connection)
         return results
@@ -137,9 +136,10 @@ class Server:
             await connection.disconnect(nowait=True)
             raise
 
-    async def _lost(self) -> None:
+    async def _lost(self, why: str) -> None:
         """Idle connections go too, so that a server that hangs is found out by its check, before
         anything is sent to it."""
+        self._why = why
         self._failed(asyncio.get_running_loop().time())
         with suppress(RedisError, OSError):
             await self._pool.disconnect(inuse_connections=False)

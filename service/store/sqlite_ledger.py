@@ -206,7 +206,7 @@ class Ledger:
     def _thin(self, known: Known, new: Plain) -> None:
         """What `outdated` would drop of the last checkpoints; all it does now and then."""
         spacing, plain = self._retention.checkpoint_spacing, known.plain
-        if plain and _band(plain[-1], spacing) != _band(new, spacing):
+        if plain and _bands(plain[-1], spacing) != _bands(new, spacing):
             self._trims.append(known)
         if len(plain) == 2:
             before, last = plain
@@ -231,8 +231,8 @@ class Ledger:
             self._pool.flush()
 
 
-def _band(plain: Plain, spacing: int) -> tuple[int, int]:
-    return plain.revision // spacing, plain.step // spacing
+def _bands(plain: Plain, spacing: int) -> tuple[int, int]:
+    return plain.revision // (2 * spacing), plain.step // (2 * spacing)
 
 
 def _tells(change: Change, before: SessionRow) -> bool:

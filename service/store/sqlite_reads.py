@@ -34,9 +34,10 @@ KEYED = f"{RECORDS} AND key IS NOT NULL ORDER BY id DESC LIMIT ?"
 SESSION = f"SELECT {SESSION_COLUMNS} FROM sessions WHERE tenant = ? AND id = ?"
 CHECKPOINT = f"SELECT {CHECKPOINT_COLUMNS} FROM checkpoints WHERE sid = ?"
 # One row, so that the interpreter's lock changes hands once and not a thousand times.
-MARKS = """SELECT json_group_array(json_array(id % 4294967296, step, count, key IS NOT NULL))
+MARKS = """SELECT json_group_array(json_array(id % 4294967296, step, count,
+iif(key IS NULL, NULL, '')))
 FROM (SELECT id, step, count, key FROM records WHERE id BETWEEN ? AND ? ORDER BY id)"""
-_MARKS = msgspec.json.Decoder(list[tuple[int, int, int, int]])
+_MARKS = msgspec.json.Decoder(list[Mark])
 
 Found = tuple[int, SessionRow]
 
@@ -156,9 +157,7 @@ def rows(
 def record_marks(db: sqlite3.Connection, sid: int) -> list[Mark]:
     """A session's records without their bytes."""
     (text,) = db.execute(MARKS, span(sid)).fetchone()
-    return [
-        Mark(at, step, rows, "" if key else None) for at, step, rows, key in _MARKS.decode(text)
-    ]
+    return _MARKS.decode(text)
 
 
 def checkpoint_marks(db: sqlite3.Connection, sid: int) -> list[Mark]:

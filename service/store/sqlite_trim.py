@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from itertools import groupby
+from itertools import takewhile
 from time import time
 
 from service.store.codec import (
@@ -16,7 +16,7 @@ from service.store.codec import (
 from service.store.sqlite_pool import Pool
 from service.store.sqlite_reads import checkpoint_marks, latest, record_marks, span
 from service.store.store import Retention, SessionRow
-from service.store.timeline import outdated
+from service.store.timeline import Mark, outdated
 
 LOOKED_AT = 10  # times as many sessions as asked for, in search of expired ones
 PURGED = 1000
@@ -27,19 +27,33 @@ def trim(db: sqlite3.Connection, pool: Pool, sid: int, retention: Retention) -> 
     """Delete what falls out of a session's retention."""
     records = record_marks(db, sid)
     old = outdated(records, checkpoint_marks(db, sid), retention)
-    dropped = set(old.records)
-    for gone, run in groupby(records, lambda mark: mark.revision in dropped):
-        if gone:
-            revisions = [mark.revision for mark in run]
-            ends = (id_of(sid, revisions[0]), id_of(sid, revisions[-1]))
-            db.execute("DELETE FROM records WHERE id BETWEEN ? AND ?", ends)
+    db.executemany(
+        "DELETE FROM records WHERE id BETWEEN ? AND ?",
+        [(id_of(sid, first), id_of(sid, last)) for first, last in _runs(records, old.records)],
+    )
     for revision in old.checkpoints:
         (state,) = db.execute(
             "SELECT state FROM checkpoints WHERE sid = ? AND revision = ? AND name = ?",
             (sid, revision, PLAIN),
         ).fetchone()
         pool.drop(sid, revision, PLAIN, state)
-    pool.pages += 2 + len(dropped) // 8
+    pool.pages += 2 + len(old.records) // 8
+
+
+def _runs(records: list[Mark], dropped: list[int]) -> list[tuple[int, int]]:
+    """The dropped revisions as ranges without a kept one inside."""
+    runs: list[tuple[int, int]] = []
+    gone, last = set(dropped), max(dropped, default=-1)
+    joined = False
+    for mark in takewhile(lambda mark: mark.revision <= last, records):
+        if mark.revision not in gone:
+            joined = False
+        elif joined:
+            runs[-1] = (runs[-1][0], mark.revision)
+        else:
+            runs.append((mark.revision, mark.revision))
+            joined = True
+    return runs
 
 
 def end(

@@ -12,6 +12,7 @@ import logging
 import os
 import sqlite3
 import threading
+from queue import SimpleQueue
 
 log = logging.getLogger("ntm.store")
 COPIED_AT = 4096  # pages of 4 KiB in the log
@@ -27,43 +28,39 @@ class LogKeeper:
     def __init__(self, db: sqlite3.Connection, copied_at: int = COPIED_AT) -> None:
         self._db, self._copied_at = db, copied_at
         self._copied = 0
-        self._little = self._stopping = False
-        self._due = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="ntm-store-wal", daemon=True)
+        self._asked = self._little = False
+        self._calls: SimpleQueue[bool] = SimpleQueue()  # False: stop
+        self._thread = threading.Thread(target=self._run, name="ntm-store-log", daemon=True)
         self._thread.start()
 
     def committed(self, db: sqlite3.Connection, pages: int) -> None:
         """The writer's connection `db` is between two transactions; `pages` written in all."""
         if self._little:
-            self._little = False
+            self._little = self._asked = False
             self._copied = pages
             db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-        elif pages - self._copied >= self._copied_at and not self._due.is_set():
-            self._due.set()
+        elif pages - self._copied >= self._copied_at and not self._asked:
+            self._asked = True
+            self._calls.put(True)
 
     def stop(self) -> None:
         """End the thread."""
-        self._stopping = True
-        self._due.set()
+        self._calls.put(False)
         self._thread.join()
 
     def _run(self) -> None:
-        while True:
-            self._due.wait()
-            if self._stopping:
-                break
+        while self._calls.get():
             try:
                 self._copy()
             except sqlite3.Error:
                 log.exception("the log could not be copied into the file; trying again later")
             self._little = True
-            self._due.clear()
         self._db.close()
 
     def _copy(self) -> None:
         for _ in range(ROUNDS):
             _, written, copied = self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-            if written - copied <= LITTLE or self._stopping:
+            if written - copied <= LITTLE:
                 return
 
 

@@ -91,7 +91,8 @@ def http(bundle: Bundle, seconds: float) -> Iterator[str]:
     """The whole path, at 1, 8, 64 and 256 clients with 1 and 20 rows a request."""
     backend = OnnxCpu(bundle.read(STEP_ONNX), bundle.manifest.state, 1)
     initial = list(bundle.initial_state().values())
-    reference = Reference(bundle.manifest.input.dims[0], initial, backend.step)
+    spec, width = bundle.manifest.state, bundle.manifest.input.dims[0]
+    reference = Reference(Runtime(backend, spec, width, 3, 32, initial))
     with tempfile.TemporaryDirectory() as folder, served(Path(folder), bundle.folder) as server:
         for clients in (1, 8, 64, 256):
             for rows in (1, 20):

@@ -5,21 +5,22 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
 
+from service.engine.arena import INITIAL
+from service.engine.runtime import Runtime
+
 Floats = NDArray[np.float32]
-Stepper = Callable[[Floats, list[Floats]], tuple[Floats, list[Floats]]]
 CHECKED = 20  # answers of each session that are compared with the reference
 
 
 class Result(NamedTuple):
     """What a run came to. Latencies are in milliseconds; `wrong` counts answers that are not
-    within 1e-5 of the reference's."""
+    the reference's, bit for bit."""
 
     requests_per_s: float
     rows_per_s: float
@@ -139,23 +140,19 @@ async def _create(connections: list[Connection], sessions: int) -> list[str]:
 class Reference:
     """The same rows through the runtime alone, one session after the other."""
 
-    def __init__(self, width: int, initial: list[NDArray[np.float32]], step: Stepper) -> None:
-        self.width, self._initial, self._step = width, initial, step
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
 
     def inputs(self, number: int, rows: int) -> list[list[float]]:
         """The rows that session `number` sends with every request."""
         random = np.random.default_rng(number)
-        return random.integers(0, 2, (rows, self.width)).astype(float).tolist()
+        return random.integers(0, 2, (rows, self._runtime.input_size)).astype(float).tolist()
 
     def wrong(self, inputs: list[list[float]], answers: list[Floats]) -> int:
-        """How many answers are not what this session's rows come to."""
-        state = [array[None] for array in self._initial]
-        rows = np.array(inputs, np.float32)
-        wrong = 0
+        """How many answers are not, to the last bit, what this session's rows come to."""
+        rows, slot = np.array(inputs, np.float32)[None], self._runtime.slots - 1
+        source, wrong = INITIAL, 0
         for answer in answers:
-            outputs: list[Floats] = []
-            for row in rows:
-                y, state = self._step(row[None], state)
-                outputs.append(y[0])
-            wrong += not np.allclose(np.stack(outputs), answer, atol=1e-5)
+            wrong += not np.array_equal(self._runtime.step([source], [slot], rows).y[0], answer)
+            source = slot
         return wrong

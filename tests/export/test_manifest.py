@@ -125,7 +125,6 @@ def test_a_field_that_is_missing_is_refused(plain: dict[str, Any]) -> None:
         ({"sha256": "0" * 63, "nbytes": 1}, "should have a sha256 and a size"),
         ({"sha256": "G" * 64, "nbytes": 1}, "should have a sha256 and a size"),
         ({"sha256": "0" * 64, "nbytes": -1}, "should have a sha256 and a size"),
-        ({"sha256": "0" * 64, "nbytes": 10**30}, "nbytes"),
         ({"sha256": "0" * 64}, "missing required field `nbytes`"),
         ({"sha256": "0" * 64, "nbytes": 1, "url": "http://x"}, "unknown field `url`"),
     ],
@@ -175,7 +174,8 @@ def test_a_row_is_of_floats_on_one_axis(
 
 @pytest.mark.parametrize("name", ["x", "y", "reads", "memory_next", "read_key"])
 def test_two_inputs_or_outputs_of_one_name_are_refused(plain: dict[str, Any], name: str) -> None:
-    plain["state"][0]["name"] = name
+    assert plain["state"][1]["name"] == "read_weights"
+    plain["state"][1]["name"] = name
     with pytest.raises(ManifestInvalid, match="its own name"):
         decode(plain)
 

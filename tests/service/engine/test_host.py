@@ -446,6 +446,7 @@ class ThreeSlotsNineSessions(RuleBasedStateMachine):
             self.tick()
             while self.finished:
                 self.settle(1)
+        self.tick()  # passes over what was given up while it waited for its turn
         for session, total in zip(self.sessions, self.sums, strict=True):
             assert self.host.state(session)[0].tobytes() == total.tobytes()
             self.host.forget(session)

@@ -61,11 +61,13 @@ class RedisServer:
     def start(self) -> None:
         """Start it, and return when it answers."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        arguments = {"port": str(self.port), "bind": "127.0.0.1", "dir": str(self.folder)}
-        arguments |= {"save": "", "daemonize": "no", "logfile": str(self.folder / "log")}
-        pairs = [(f"--{name}", text) for name, text in (arguments | self.settings).items()]
-        command = [binary(), *(part for pair in pairs for part in pair)]
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=self.folder)
+        settings = {"port": str(self.port), "bind": "127.0.0.1", "dir": str(self.folder)}
+        settings |= {"save": '""', "logfile": str(self.folder / "log")} | self.settings
+        config = self.folder / "redis.conf"
+        config.write_text("".join(f"{name} {text}\n" for name, text in settings.items()))
+        self.process = subprocess.Popen(
+            [binary(), str(config)], stdout=subprocess.DEVNULL, cwd=self.folder
+        )
         until = time.monotonic() + READY_S
         while not self._answers():
             if self.process.poll() is not None or time.monotonic() > until:

@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+
+from export.errors import ParityError
+from export.onnx import to_onnx
+from export.parity import Arrays, Stepper, measure, onnx_stepper, torchscript_stepper
+from export.step import StepModule
+from export.torchscript import to_torchscript
+from model.families import Network, build
+from tests.export.conftest import SMALL
+
+
+def small_step(traced: bool = False, **changes: Any) -> StepModule:
+    torch.manual_seed(11)
+    return StepModule(cast(Network, build("ntm", SMALL | changes)), "sigmoid", traced)
+
+
+@pytest.fixture(scope="module")
+def step() -> StepModule:
+    return small_step()
+
+
+@pytest.fixture(scope="module")
+def model(step: StepModule) -> bytes:
+    return to_onnx(step)
+
+
+def eager(step: StepModule) -> Stepper:
+    """The network itself, as an artefact."""
+
+    def run(inputs: Arrays) -> Arrays:
+        with torch.no_grad():
+            return [output.numpy() for output in step(*map(torch.from_numpy, inputs))]
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"controller": "lstm", "controller_layers": 2}, id="lstm"),
+        pytest.param({"controller": "feedforward"}, id="feedforward"),
+        pytest.param({"controller": "attention"}, id="attention"),
+        pytest.param({"read_heads": 1, "write_heads": 1, "shift_range": 2}, id="one head each"),
+        pytest.param({"sharpening": "softmax", "memory_init": "random"}, id="softmax sharpening"),
+    ],
+)
+def test_every_kind_of_network_exports_and_holds_parity(changes: dict[str, Any]) -> None:
+    step = small_step(traced=True, **changes)
+    difference = measure(step, onnx_stepper(to_onnx(step), step), "step_traced.onnx")
+    assert 0 < difference.step <= 1e-5
+    assert np.isfinite(difference.drift)
+    plain = small_step(**changes)
+    program = to_torchscript(plain)
+    assert measure(plain, torchscript_stepper(program, plain), "step.torchscript.pt").step <= 1e-5
+
+
+def test_the_network_does_not_differ_from_itself(step: StepModule) -> None:
+    assert measure(step, eager(step), "itself") == (0.0, 0.0)
+
+
+def test_the_artefact_is_stepped_64_times_at_batch_1_3_and_17_and_from_zeros(
+    step: StepModule,
+) -> None:
+    seen: list[tuple[int, bool]] = []
+    run = eager(step)
+
+    def counting(inputs: Arrays) -> Arrays:
+        seen.append((len(inputs[0]), not any(array.any() for array in inputs[1:])))
+        return run(inputs)
+
+    measure(step, counting, "itself")
+    for batch in (1, 3, 17):
+        assert seen.count((batch, False)) >= 2 * 64
+        assert seen.count((batch, True)) == 1
+
+
+@pytest.mark.parametrize("weight", ["heads.read_projection.bias", "output.weight"])
+def test_a_weight_that_is_off_by_a_thousandth_fails(
+    step: StepModule, model: bytes, weight: str
+) -> None:
+    changed = onnx.load_from_string(model)
+    (tensor,) = [t for t in changed.graph.initializer if t.name == f"network.{weight}"]
+    values = numpy_helper.to_array(tensor).copy()
+    values.flat[0] += 1e-3
+    tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    with pytest.raises(ParityError, match=r"mutant\.onnx: '\w+' should be within 1e-05"):
+        measure(step, onnx_stepper(changed.SerializeToString(), step), "mutant.onnx")
+
+
+def test_logits_in_place_of_probabilities_fail(step: StepModule) -> None:
+    logits = small_step()
+    logits.activation = "none"
+    with pytest.raises(ParityError, match="'y' should be within"):
+        measure(step, eager(logits), "mutant")
+
+
+def test_the_epsilon_of_the_cosine_must_not_be_simplified_away(
+    step: StepModule, model: bytes
+) -> None:
+    changed = onnx.load_from_string(model)
+    small = {
+        tensor.name
+        for tensor in changed.graph.initializer
+        if numpy_helper.to_array(tensor).size == 1
+        and 0 < float(numpy_helper.to_array(tensor).flat[0]) < 1e-7
+    }
+    adds = [n for n in changed.graph.node if n.op_type == "Add" and small & set(n.input)]
+    assert len(adds) == 2  # one for the read heads' cosine and one for the write heads'
+    for node in adds:
+        node.op_type = "Identity"
+        kept = [name for name in node.input if name not in small]
+        del node.input[:]
+        node.input.extend(kept)
+    with pytest.raises(ParityError, match="differs by nan"):
+        measure(step, onnx_stepper(changed.SerializeToString(), step), "mutant.onnx")
+
+
+def test_an_artefact_that_keeps_a_state_of_its_own_fails(step: StepModule) -> None:
+    run, kept = eager(step), []
+
+    def stateful(inputs: Arrays) -> Arrays:
+        outputs = run(inputs)
+        kept.append(outputs[0])
+        return [kept[-2] if len(kept) > 1 else outputs[0], *outputs[1:]]
+
+    with pytest.raises(ParityError, match="'y'"):
+        measure(step, stateful, "mutant")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_not_finite_fails(step: StepModule, value: float) -> None:
+    run = eager(step)
+
+    def broken(inputs: Arrays) -> Arrays:
+        outputs = run(inputs)
+        outputs[1] = outputs[1].copy()
+        outputs[1][-1, 0, 0] = value
+        return outputs
+
+    with pytest.raises(ParityError, match="'memory_next'.*differs by (nan|inf)"):
+        measure(step, broken, "mutant")
+
+
+def test_a_mistake_only_where_the_artefact_itself_goes_fails(step: StepModule) -> None:
+    """Small enough a mistake not to show from the network's states, but it leads elsewhere."""
+    run, here = eager(step), [0.0]
+
+    def drifting(inputs: Arrays) -> Arrays:
+        outputs = run(inputs)
+        outputs[1] = outputs[1] + np.float32(4e-6)
+        if abs(float(inputs[1].flat[0]) - here[0]) < 1e-9:
+            return outputs
+        here[0] = float(inputs[1].flat[0])
+        return outputs
+
+    difference = measure(step, drifting, "biased")
+    assert difference.drift > difference.step

@@ -1,0 +1,100 @@
+"""The engine's process with points at which it kills itself, which only a test can arm.
+
+CRASH_POINTS   a folder: for each file of a point's name in it, the engine dies at that point,
+               with the probability that the file holds, and leaves a line in <point>.hits
+CRASH_MUTANT   "drop": the store forgets one commit in fifty, and says it did not
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from service.engine import process
+from service.store.open import open_store as open_real_store
+from service.store.store import Change, Committed, Outcome, Store
+
+POINTS = ("before_commit", "committed", "mid_reply", "mid_checkpoint")
+
+
+def reach(point: str) -> bool:
+    """Is it time to die here? Then it has been noted already."""
+    folder = Path(os.environ["CRASH_POINTS"])
+    try:
+        chance = float((folder / point).read_text() or 0)
+    except (FileNotFoundError, ValueError):
+        return False
+    if random.random() >= chance:
+        return False
+    with open(folder / f"{point}.hits", "a") as hits:
+        hits.write("hit\n")
+    return True
+
+
+def die() -> None:
+    """As hard as a process can."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class CrashingStore:
+    """A real store, around whose commits the process may die."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._drops = os.environ.get("CRASH_MUTANT") == "drop"
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def commit(self, changes: Sequence[Change]) -> list[Outcome]:
+        if reach("before_commit"):
+            die()
+        if any(change.checkpoint for change in changes) and reach("mid_checkpoint"):
+            asyncio.get_running_loop().call_later(random.uniform(0, 0.003), die)
+        if self._drops and random.random() < 0.02 and all(c.expected for c in changes):
+            return [Committed() for _ in changes]
+        outcomes = await self._store.commit(changes)
+        if reach("committed"):
+            die()
+        return outcomes
+
+
+async def open_store(settings: Any) -> CrashingStore:
+    """The store of the settings, made to crash."""
+    return CrashingStore(await open_real_store(settings))
+
+
+def cut_replies() -> None:
+    """Let a frame of replies be cut in its middle by the process's death."""
+    connection: Any = process.FrontConnection
+    whole = connection.connection_made
+
+    def connection_made(self: Any, transport: Any) -> None:
+        whole(self, transport)
+        write = transport.write
+
+        class Cutting:
+            def __getattr__(self, name: str) -> Any:
+                return getattr(transport, name)
+
+            def write(self, data: bytes) -> None:
+                if reach("mid_reply"):
+                    os.write(transport.get_extra_info("socket").fileno(), data[: len(data) // 2])
+                    die()
+                write(data)
+
+        self._transport = Cutting()
+
+    connection.connection_made = connection_made
+
+
+if __name__ == "__main__":
+    vars(process)["open_store"] = open_store
+    cut_replies()
+    sys.exit(process.main())

@@ -82,27 +82,11 @@ def create_app(settings: Settings, link: EngineLink | None = None, front: int = 
         link or EngineLink(settings.engine_socket, settings.request_timeout_s),
         FrontMetrics(front, folder),
     )
-
-    @contextlib.asynccontextmanager
-    async def lifespan(_: Litestar) -> AsyncGenerator[None]:
-        async with contextlib.AsyncExitStack() as stack:
-            if link is None:
-                await state.link.open()
-                stack.push_async_callback(state.link.close)
-            if folder is not None:
-                publisher = asyncio.create_task(_publish(state.metrics), name="metrics")
-                stack.callback(publisher.cancel)
-            yield
-
     app = Litestar(
         route_handlers=HANDLERS,
         state=State({KEY: state}),
-        lifespan=[lifespan],
-        exception_handlers={
-            NtmError: problems.answer,
-            HTTPException: problems.answer,
-            Exception: problems.answer,
-        },
+        lifespan=[lambda _: _running(state, opens=link is None)],
+        exception_handlers=dict.fromkeys((NtmError, HTTPException, Exception), problems.answer),
         openapi_config=openapi.config(),
         logging_config=None,
         request_max_body_size=settings.max_body_bytes,
@@ -110,6 +94,19 @@ def create_app(settings: Settings, link: EngineLink | None = None, front: int = 
     # Around Litestar's router, since its own middleware does not see a request without a route.
     app.asgi_handler = Access(app.asgi_handler, state.metrics)
     return app
+
+
+@contextlib.asynccontextmanager
+async def _running(state: FrontState, opens: bool) -> AsyncGenerator[None]:
+    """What runs beside the app: its link, where it is its own, and its metrics' file."""
+    async with contextlib.AsyncExitStack() as stack:
+        if opens:
+            await state.link.open()
+            stack.push_async_callback(state.link.close)
+        if state.metrics.folder is not None:
+            publisher = asyncio.create_task(_publish(state.metrics), name="metrics")
+            stack.callback(publisher.cancel)
+        yield
 
 
 async def _publish(metrics: FrontMetrics) -> None:

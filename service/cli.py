@@ -20,6 +20,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "serve": Command("service.supervisor", "serve models over HTTP"),
     "models": Command("service.model_list", "list the models that `ntm serve` would serve"),
+    "store": Command("service.store.command", "check, compact or back up a SQLite store"),
     "train": Command("model.training", "train a network on a task", "train"),
     "eval": Command("model.evaluation", "measure a trained network", "train"),
     "export": Command("export.command", "turn a trained network into a bundle", "train"),

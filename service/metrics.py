@@ -53,30 +53,23 @@ class FrontMetrics:
         self.front, self.folder = front, folder
         self.registry = registry = CollectorRegistry()
         self.requests = Counter(
-            "ntm_http_requests_total",
-            "Requests answered",
-            ["method", "route", "status"],
+            "ntm_http_requests_total", "Requests answered", ["method", "route", "status"],
             registry=registry,
-        )
+        )  # fmt: skip
         self.seconds = Histogram(
-            "ntm_http_request_seconds",
-            "From a request's headers to the end of its answer",
-            ["route"],
-            registry=registry,
-            buckets=SECONDS,
-        )
-        self.in_flight = Gauge(
-            "ntm_http_requests_in_flight", "Requests not answered yet", registry=registry
-        )
+            "ntm_http_request_seconds", "From a request's headers to the end of its answer",
+            ["route"], registry=registry, buckets=SECONDS,
+        )  # fmt: skip
+
+        def gauge(name: str, what: str, *labels: str) -> Gauge:
+            return Gauge(name, what, labels, registry=registry)
+
+        self.in_flight = gauge("ntm_http_requests_in_flight", "Requests not answered yet")
         self.errors = Counter(
             "ntm_errors_total", "Errors answered, by code", ["code"], registry=registry
         )
-        self.engine_up = Gauge(
-            "ntm_engine_up", "1 where this front is connected to the engine", registry=registry
-        )
-        build = Gauge(
-            "ntm_build_info", "1; versions as labels", ["version", "python"], registry=registry
-        )
+        self.engine_up = gauge("ntm_engine_up", "1 where this front is connected to the engine")
+        build = gauge("ntm_build_info", "1; versions as labels", "version", "python")
         build.labels(package_version(), platform.python_version()).set(1)
         self._counter_of = lru_cache(4096)(self.requests.labels)
         self._timer_of = lru_cache(1024)(self.seconds.labels)

@@ -23,26 +23,28 @@ def main(argv: list[str]) -> int:
     folders = parser.parse_args(argv).folder
     try:
         found = find_bundles(folders or Settings.from_env(os.environ).models)
-    except SettingsError as error:
+    except (SettingsError, BundleError) as error:
         print(f"ntm models: {error}", file=sys.stderr)
-        return 2
-    except BundleError as error:
-        print(f"ntm models: {error}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, SettingsError) else 1
     lines: list[tuple[str, ...]] = [COLUMNS]
-    status = 0
+    broken: list[BundleError] = []
     for folder in found:
         try:
             lines.append(_line(folder))
         except BundleError as error:
-            print(f"ntm models: {error}", file=sys.stderr)
-            status = 1
+            broken.append(error)
+    print(_table(lines))
+    for error in broken:
+        print(f"ntm models: {error}", file=sys.stderr)
+    return 1 if broken else 0
+
+
+def _table(lines: list[tuple[str, ...]]) -> str:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        print(
-            "  ".join(f"{cell:{width}}" for cell, width in zip(line, widths, strict=True)).rstrip()
-        )
-    return status
+    padded = (
+        (f"{cell:{width}}" for cell, width in zip(line, widths, strict=True)) for line in lines
+    )
+    return "\n".join("  ".join(cells).rstrip() for cells in padded)
 
 
 def _line(folder: Path) -> tuple[str, ...]:

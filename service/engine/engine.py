@@ -20,7 +20,7 @@ from service.engine.host import Host
 from service.engine.job import Job, Ticket, make_job
 from service.engine.lifecycle import Lifecycle
 from service.engine.metrics import EngineMetrics
-from service.engine.refused import key_reused
+from service.engine.refused import key_reused, mismatch
 from service.engine.scheduler import Full
 from service.engine.sessions import Session
 from service.errors import (
@@ -95,6 +95,7 @@ class Engine:
         """Serve one more model."""
         manifest = host.manifest
         self.life.hosts[manifest.name, manifest.version] = host
+        host.verify = self._verify if self.store.shared else None
         backend = host.runtime.backend
         self.metrics.models.labels(
             manifest.name, manifest.version, manifest.family, backend.name, backend.device
@@ -223,13 +224,17 @@ class Engine:
             case _:
                 raise TypeError(f"{type(request).__name__} is no cold call")
 
-    def _open(self, request: Steps, timeout_s: float, ticket: Ticket) -> None:
+    def _open(self, request: Steps, timeout_s: float, ticket: Ticket, fresh: bool = False) -> None:
         self._opening.add(ticket)
-        self._spawn(self._open_and_step(request, monotonic() + timeout_s, ticket), ticket)
+        work = self._open_and_step(request, monotonic() + timeout_s, ticket, fresh)
+        self._spawn(work, ticket)
 
-    async def _open_and_step(self, request: Steps, deadline: float, ticket: Ticket) -> None:
+    async def _open_and_step(
+        self, request: Steps, deadline: float, ticket: Ticket, fresh: bool
+    ) -> None:
+        want = request.guard.if_match
         try:
-            session = await self.life.open(request.tenant, request.session)
+            session = await self.life.open(request.tenant, request.session, fresh)
             if ticket not in self._opening:
                 raise ClientGone("the client went away")
         finally:
@@ -237,6 +242,9 @@ class Engine:
         left = deadline - monotonic()
         if left <= 0:
             raise DeadlineExceeded("not done within its deadline")
+        known = request.guard.key in session.replies or session.jobs
+        if fresh and want is not None and want != session.etag and not known:
+            raise mismatch(want, session.etag, session.row.step, session.row.revision)
         self._step(request, session, left, ticket)
 
     def _step(self, request: Steps, session: Session, timeout_s: float, ticket: Ticket) -> None:
@@ -381,6 +389,13 @@ class Engine:
         job.host.release(job)
         trace = job.trace_arrays() if job.trace else None
         self._done(job, result_of(session, record, trace))
+
+    def _verify(self, job: Job) -> None:
+        """The job's If-Match fails on what is held here, which another server may have moved."""
+        job.host.release(job)
+        for ticket in job.leave():
+            if isinstance(job.request, Steps):
+                self._open(job.request, job.deadline - monotonic(), ticket, fresh=True)
 
     def _run_anew(self, session: Session) -> None:
         """The store is ahead of this engine: forget the session and take its steps in again,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
+from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
@@ -45,6 +46,8 @@ class Host:
         self.runtime, self.arena, self.scheduler, self.metrics = runtime, arena, scheduler, metrics
         self.state_bytes = runtime.slot_bytes
         self.spec_fingerprint = spec_fingerprint(self.manifest.state)
+        # On a shared store: takes a job in again whose If-Match fails on what is held here.
+        self.verify: Callable[[Job], None] | None = None
         self.watch = [i for i, t in enumerate(runtime.spec) if t.role in WATCHED_ROLES]
         self._resident: OrderedDict[Session, None] = OrderedDict()  # least recently used first
 
@@ -253,6 +256,9 @@ class Host:
         want = job.guard.if_match
         if job.done or want is None or job.session is None or want == job.session.etag:
             return True
+        if self.verify is not None:
+            self.verify(job)
+            return False
         row = job.session.row
         self.give_up(job, mismatch(want, job.session.etag, row.step, row.revision))
         return False

@@ -233,7 +233,7 @@ class Lifecycle:
         """End a session. Steps that wait for it are refused. Raises NtmError."""
         want = request.guard.if_match
         while True:
-            session = await self.open(request.tenant, request.session)
+            session = await self.open(request.tenant, request.session, fresh=want is not None)
             row = session.row
             if want is not None and want != session.etag:
                 raise mismatch(want, session.etag, row.step, row.revision)

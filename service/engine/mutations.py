@@ -180,7 +180,8 @@ async def _move(
     """Compare, write, and put the session there; look again where it has moved meanwhile."""
     guard = request.guard
     while True:
-        session = await life.open(request.tenant, request.session)
+        conditional = guard.if_match is not None
+        session = await life.open(request.tenant, request.session, fresh=conditional)
         known = session.replies.get(guard.key) if guard.key else None
         if known is not None:
             return _replayed(session, known, guard)

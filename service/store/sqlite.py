@@ -1,10 +1,8 @@
 """Sessions in one SQLite file: the store of a server of its own.
 
-    commit -> writer thread (sqlite_writer) -> ledger (sqlite_ledger) -> pool (sqlite_pool) -> file
-    load, at, history, ... -> reader thread -> sqlite_reads -> file
-
-With sync, reads have a thread of their own. Otherwise what is acknowledged may not be committed
-yet, so that only the writer sees it, and reads run there.
+commit, load, at, ... -> sqlite_writer, the thread
+    -> sqlite_ledger: compares and decides -> sqlite_pool, sqlite_journal: write in bulk
+    -> sqlite_reads: answers;  sqlite_trim: what goes;  sqlite_wal: SQLite's log kept short
 """
 
 from __future__ import annotations
@@ -13,7 +11,6 @@ import asyncio
 import os
 import sqlite3
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -26,7 +23,7 @@ from service.store.sqlite_ledger import Ledger
 from service.store.sqlite_schema import FileLock, connect, prepare
 from service.store.sqlite_trim import expired
 from service.store.sqlite_wal import LOG_BYTES, LogKeeper, grow_log
-from service.store.sqlite_writer import Read, Writer, is_here
+from service.store.sqlite_writer import Kind, Work, Writer, is_here
 from service.store.store import (
     Change,
     Checkpoint,
@@ -78,13 +75,12 @@ async def open_sqlite(
 
 
 class Parts(NamedTuple):
-    """What an open file consists of. reader: None where the writer reads too."""
+    """What an open file consists of."""
 
     lock: FileLock
     db: sqlite3.Connection
     ledger: Ledger
     log: LogKeeper
-    reader: sqlite3.Connection | None
 
 
 def _open(path: str, durability: Durability, retention: Retention, log_bytes: int) -> Parts:
@@ -99,10 +95,9 @@ def _open(path: str, durability: Durability, retention: Retention, log_bytes: in
         undo.callback(db.close)
         grow_log(db, path, log_bytes)
         ledger = Ledger(db, retention)
-        reader = None if durability.window_s else connect(path, synchronous)
         log = LogKeeper(connect(path, synchronous))
         undo.pop_all()
-    return Parts(lock, db, ledger, log, reader)
+    return Parts(lock, db, ledger, log)
 
 
 class SqliteStore:
@@ -114,12 +109,11 @@ class SqliteStore:
     def __init__(self, parts: Parts, durability: Durability, retention: Retention) -> None:
         self._parts, self._retention = parts, retention
         self._writer = Writer(parts.db, parts.ledger, parts.log, durability.window_s)
-        self._readers = ThreadPoolExecutor(1, "ntm-store-reader")
         self._closed = False
 
     async def commit(self, changes: Sequence[Change]) -> list[Outcome]:
         """See `Store`."""
-        return await self._written(list(changes))
+        return await self._submit("commit", list(changes))
 
     async def load(self, key: SessionKey) -> Stored | Gone | Damaged:
         """See `Store`."""
@@ -155,11 +149,11 @@ class SqliteStore:
         self, tenant: str, after: str | None, limit: int, model: str | None
     ) -> list[SessionRow]:
         """See `Store`. A damaged row is passed over."""
-        return _intact(await self._read(reads.rows, tenant, after, limit, model))
+        return await self._call("read", reads.rows, tenant, after, limit, model)
 
     async def expired(self, now: float, limit: int) -> list[SessionRow]:
         """See `Store`."""
-        return _intact(await self._written(lambda db: expired(db, now, limit)))
+        return await self._call("write", expired, now, limit)
 
     async def count(self, model: tuple[str, str] | None = None) -> int:
         """See `Store`."""
@@ -177,52 +171,30 @@ class SqliteStore:
             await asyncio.to_thread(self._let_go)
 
     def _let_go(self) -> None:
-        parts = self._parts
-        self._readers.shutdown()
-        parts.log.stop()
-        for db in (parts.db, parts.reader):
-            if db is not None:
-                db.close()
-        parts.lock.release()
+        self._parts.log.stop()
+        self._parts.db.close()
+        self._parts.lock.release()
 
-    def _written(self, work: list[Change] | Read) -> asyncio.Future[Any]:
+    def _submit(
+        self, kind: Kind, changes: Sequence[Change] = (), work: Work | None = None
+    ) -> asyncio.Future[Any]:
         if self._closed:
             raise StoreUnavailable("the store is closed")
-        return self._writer.submit(work)
+        return self._writer.submit(kind, changes, work)
+
+    async def _call(self, kind: Kind, function: Callable[..., Any], *given: Any) -> Any:
+        try:
+            return await self._submit(kind, work=lambda view: function(view, *given))
+        except sqlite3.Error as error:
+            raise StoreUnavailable(f"the store failed: {error}") from error
 
     async def _read(self, function: Callable[..., Any], *given: Any) -> Any:
-        def read(db: sqlite3.Connection) -> Any:
-            return _answer(db, function, given)
-
-        if self._parts.reader is None:
-            return await self._written(read)
-        if self._closed:
-            raise StoreUnavailable("the store is closed")
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._readers, _consistent, self._parts.reader, read)
-
-
-def _consistent(db: sqlite3.Connection, read: Read) -> Any:
-    """The answer as of one commit."""
-    db.execute("BEGIN")
-    try:
-        return read(db)
-    finally:
-        db.execute("ROLLBACK")
-
-
-def _answer(db: sqlite3.Connection, function: Callable[..., Any], given: tuple[Any, ...]) -> Any:
-    try:
-        return function(db, *given)
-    except DamagedError as error:
-        return Damaged(str(error))
-    except sqlite3.Error as error:
-        if is_here(error):
-            return Damaged(f"the file is damaged where the session is: {error}")
-        raise StoreUnavailable(f"the store failed: {error}") from error
-
-
-def _intact(rows: list[SessionRow] | Damaged) -> list[SessionRow]:
-    if isinstance(rows, Damaged):
-        raise StoreUnavailable(rows.detail)
-    return rows
+        """Of one session, which may be damaged."""
+        try:
+            return await self._submit("read", work=lambda view: function(view, *given))
+        except DamagedError as error:
+            return Damaged(str(error))
+        except sqlite3.Error as error:
+            if is_here(error):
+                return Damaged(f"the file is damaged where the session is: {error}")
+            raise StoreUnavailable(f"the store failed: {error}") from error

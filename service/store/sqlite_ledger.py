@@ -14,17 +14,15 @@ from msgspec.structs import replace
 
 from service.store.codec import (
     PLAIN,
-    REVISIONS,
     DamagedError,
     checkpoint_columns,
     hash_of,
-    id_of,
     record_columns,
-    record_of,
     session_columns,
 )
+from service.store.sqlite_journal import Journal
 from service.store.sqlite_pool import Pool
-from service.store.sqlite_reads import RECORDS, find, span
+from service.store.sqlite_reads import View, find, keys, records
 from service.store.sqlite_trim import end, trim
 from service.store.store import (
     Change,
@@ -42,8 +40,6 @@ from service.store.store import (
 )
 
 REMEMBERED = 16_384  # sessions; about 2 KiB each with 16 keys
-KEYS = """SELECT key, id FROM records WHERE id BETWEEN ? AND ? AND key IS NOT NULL
-ORDER BY id DESC LIMIT ?"""
 PLAINS = """SELECT revision, c.step, state, count IS 0
 FROM checkpoints c LEFT JOIN records ON id = sid * 4294967296 + revision
 WHERE sid = ? AND name = 0 ORDER BY revision DESC LIMIT 2"""
@@ -76,6 +72,7 @@ class Ledger:
         self._db, self._retention = db, retention
         self._known: OrderedDict[SessionKey, Known] = OrderedDict()
         self._pool = Pool(db)
+        self._journal = Journal(db)
         self._trims: list[Known] = []
 
     @property
@@ -87,6 +84,11 @@ class Ledger:
     def pages(self) -> int:
         """About how many pages were written so far."""
         return self._pool.pages
+
+    @property
+    def view(self) -> View:
+        """What reads look at, in the ledger's own thread."""
+        return View(self._db, self._journal.of)
 
     def apply(self, changes: Sequence[Change]) -> list[Outcome]:
         """Compare and write each change; one outcome each. Raises sqlite3.Error.
@@ -104,6 +106,12 @@ class Ledger:
         self._known.clear()
         self._trims.clear()
         self._pool.forget()
+        self._journal.forget()
+
+    def settle(self) -> None:
+        """Bring the journal's records to their place."""
+        self._journal.settle_all()
+        self._flush()
 
     def _apply(self, change: Change) -> Outcome:
         key, record = change.row.key, change.record
@@ -128,24 +136,22 @@ class Ledger:
         if known is not None:
             self._known.move_to_end(key)
             return known
-        found = find(self._db, key)
+        found = find(self.view, key)
         if isinstance(found, Gone):
             return found
         known = self._known[key] = Known(*found)
-        last = self._db.execute(KEYS, (*span(known.sid), self._retention.replies))
-        for name, at in reversed(last.fetchall()):
-            known.keys[name] = at % REVISIONS
+        for name, revision in keys(self.view, known.sid, self._retention.replies):
+            known.keys[name] = revision
         plains = self._db.execute(PLAINS, (known.sid,)).fetchall()
         known.plain = [Plain(r, s, state, bool(moved)) for r, s, state, moved in reversed(plains)]
         return known
 
     def _record(self, known: Known, revision: int) -> Record:
         self._flush()
-        at = id_of(known.sid, revision)
-        columns = self._db.execute(RECORDS, (at, at)).fetchone()
-        if columns is None:
+        found = records(self.view, known.sid, revision, revision)
+        if not found:
             raise DamagedError(f"the record of revision {revision} is missing")
-        return record_of(columns)[0]
+        return found[0]
 
     def _create(self, change: Change, gone: Gone) -> Outcome:
         row = change.row
@@ -178,7 +184,11 @@ class Ledger:
         return change.checkpoint is not None and self._retention.history_rows == 0
 
     def _record_it(self, known: Known, record: Record, row: SessionRow) -> None:
-        self._pool.records.append(record_columns(known.sid, record, row.committed_at))
+        self._journal.add(known.sid, record_columns(known.sid, record, row.committed_at))
+        if (
+            self._retention.history_rows == 0
+        ):  # then the last one may go, which tells where they end
+            self._journal.settle(known.sid)
         if record.key is not None and self._retention.replies:
             known.keys.pop(record.key, None)
             known.keys[record.key] = record.revision
@@ -201,6 +211,7 @@ class Ledger:
             self._pool.keep(state, checkpoint.state)
         self._pool.checkpoints.append(checkpoint_columns(known.sid, checkpoint, state))
         if checkpoint.name is None:
+            self._journal.settle(known.sid)
             self._thin(known, Plain(checkpoint.revision, checkpoint.step, state, moved))
 
     def _thin(self, known: Known, new: Plain) -> None:
@@ -219,14 +230,16 @@ class Ledger:
 
     def _end(self, known: Known, reason: str) -> None:
         self._flush()
+        self._journal.drop(known.sid)
         end(self._db, self._pool, known.sid, known.row, reason, self._retention)
         del self._known[known.row.key]
 
     def _flush(self) -> None:
         self._pool.flush()
+        self._pool.pages += self._journal.flush()
         trims, self._trims = self._trims, []
         for known in trims:
-            trim(self._db, self._pool, known.sid, self._retention)
+            trim(self.view, self._pool, known.sid, self._retention)
         if trims:
             self._pool.flush()
 

@@ -7,7 +7,6 @@ from collections import Counter
 
 from service.store.codec import (
     CHECKPOINT_COLUMNS,
-    RECORD_COLUMNS,
     SESSION_COLUMNS,
     Columns,
     session_columns,
@@ -21,7 +20,6 @@ def _insert(table: str, columns: str) -> str:
 
 
 SESSIONS = _insert("sessions", f"{SESSION_COLUMNS}, due")
-RECORDS = _insert("records", RECORD_COLUMNS)
 CHECKPOINTS = _insert("checkpoints", CHECKPOINT_COLUMNS)
 STATES = _insert("states", "hash, blob, refs")
 BLOBS = _insert("blobs", "blob, body")
@@ -30,7 +28,7 @@ ROWS = f"""UPDATE sessions SET
 due = min(due, ?) WHERE sid = ?"""
 COUNTS = """INSERT INTO counts (model, version, live) VALUES (?, ?, ?)
 ON CONFLICT (model, version) DO UPDATE SET live = live + excluded.live"""
-FREED = "FROM states WHERE hash = ? AND refs <= 0"
+FREED = "DELETE FROM states WHERE hash = ? AND refs <= 0 RETURNING blob"
 LOOKED_UP = 32  # hashes a query, filled up so that its text stays one
 
 
@@ -40,7 +38,6 @@ class Pool:
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
         self.sessions: list[Columns] = []
-        self.records: list[Columns] = []
         self.checkpoints: list[Columns] = []
         self.rows: dict[int, SessionRow] = {}  # by sid
         self.revived: list[SessionKey] = []  # their tombstones go
@@ -84,8 +81,6 @@ class Pool:
             many(SESSIONS, self.sessions)
         if self.revived:
             many("DELETE FROM tombstones WHERE tenant = ? AND id = ?", self.revived)
-        if self.records:
-            many(RECORDS, self.records)
         if self.checkpoints:
             many(CHECKPOINTS, self.checkpoints)
         if self._dropped:
@@ -97,7 +92,7 @@ class Pool:
         self._flush_states()
         if self._deltas:
             self._flush_counts()
-        self.pages += 2 * len(self.records) + 3 * len(self.sessions) + 2 * len(self.checkpoints)
+        self.pages += 3 * len(self.sessions) + 3 * len(self.checkpoints)
         self._clear()
 
     def forget(self) -> None:
@@ -110,19 +105,34 @@ class Pool:
         stored = self._stored([state for state in changed if state in self._states])
         new = [s for s in changed if s in self._states and s not in stored]
         old = [(by, s) for s, by in changed.items() if s in stored or s not in self._states]
-        many = self._db.executemany
-        if new:
-            blobs = range(self._blob + 1, self._blob + 1 + len(new))
-            self._blob += len(new)
-            many(BLOBS, [(at, self._states[s]) for at, s in zip(blobs, new, strict=True)])
-            many(STATES, [(s, at, changed[s]) for at, s in zip(blobs, new, strict=True)])
-            self.pages += sum(3 + len(self._states[s]) // 4096 for s in new)
         if old:
-            many("UPDATE states SET refs = refs + ? WHERE hash = ?", old)
-        freed = [(s,) for by, s in old if by < 0]
+            self._db.executemany("UPDATE states SET refs = refs + ? WHERE hash = ?", old)
+        self._flush_blobs({state: changed[state] for state in new}, self._freed(old))
+
+    def _freed(self, changed: list[tuple[int, bytes]]) -> list[int]:
+        """The blobs of states that nothing names any more."""
+        freed: list[int] = []
+        for state in (state for by, state in changed if by < 0):
+            freed += [blob for (blob,) in self._db.execute(FREED, (state,)).fetchall()]
+        return freed
+
+    def _flush_blobs(self, new: dict[bytes, int], freed: list[int]) -> None:
+        """Write new states, over freed ones as far as there are any: no page changes hands."""
+        many = self._db.executemany
+        more = range(self._blob + 1, self._blob + 1 + max(0, len(new) - len(freed)))
+        self._blob += len(more)
+        places = list(zip(new, [*freed, *more], strict=False))
         if freed:
-            many(f"DELETE FROM blobs WHERE blob = (SELECT blob {FREED})", freed)
-            many(f"DELETE {FREED}", freed)
+            many(
+                "UPDATE blobs SET body = ? WHERE blob = ?",
+                [(self._states[state], blob) for state, blob in places[: len(freed)]],
+            )
+            many("DELETE FROM blobs WHERE blob = ?", [(blob,) for blob in freed[len(new) :]])
+        if more:
+            many(BLOBS, [(blob, self._states[state]) for state, blob in places[len(freed) :]])
+        if new:
+            many(STATES, [(state, blob, new[state]) for state, blob in places])
+        self.pages += sum(3 + len(self._states[state]) // 4096 for state in new)
 
     def _stored(self, states: list[bytes]) -> set[bytes]:
         found: set[bytes] = set()
@@ -141,7 +151,7 @@ class Pool:
         self.counts = dict(counts)  # a new one, since others read it meanwhile
 
     def _clear(self) -> None:
-        for waiting in (self.sessions, self.records, self.checkpoints, self.revived, self._dropped):
+        for waiting in (self.sessions, self.checkpoints, self.revived, self._dropped):
             waiting.clear()
         for waiting in (self.rows, self._states, self._refs, self._deltas):
             waiting.clear()

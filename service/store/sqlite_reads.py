@@ -1,4 +1,4 @@
-"""What can be asked of the file: plain functions of a connection, each one consistent read.
+"""What can be asked of the file: plain functions of a view of it.
 
 All raise DamagedError where what they need does not match its checksum or is not there.
 """
@@ -6,8 +6,9 @@ All raise DamagedError where what they need does not match its checksum or is no
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from time import time
+from typing import NamedTuple
 
 import msgspec
 from msgspec.structs import replace
@@ -18,6 +19,7 @@ from service.store.codec import (
     RECORD_COLUMNS,
     REVISIONS,
     SESSION_COLUMNS,
+    Columns,
     DamagedError,
     checkpoint_of,
     hash_of,
@@ -29,135 +31,143 @@ from service.store.store import Checkpoint, Gone, Record, SessionKey, SessionRow
 from service.store.timeline import Mark, route
 
 RECORDS = f"SELECT {RECORD_COLUMNS} FROM records WHERE id BETWEEN ? AND ?"
-LAST = f"{RECORDS} ORDER BY id DESC LIMIT 1"
+NEWEST = f"{RECORDS} ORDER BY id DESC LIMIT ?"
 KEYED = f"{RECORDS} AND key IS NOT NULL ORDER BY id DESC LIMIT ?"
+KEYS = """SELECT key, id FROM records WHERE id BETWEEN ? AND ? AND key IS NOT NULL
+ORDER BY id DESC LIMIT ?"""
 SESSION = f"SELECT {SESSION_COLUMNS} FROM sessions WHERE tenant = ? AND id = ?"
 CHECKPOINT = f"SELECT {CHECKPOINT_COLUMNS} FROM checkpoints WHERE sid = ?"
+STATE = "SELECT body FROM blobs JOIN states USING (blob) WHERE hash = ?"
 # One row, so that the interpreter's lock changes hands once and not a thousand times.
 MARKS = """SELECT json_group_array(json_array(id % 4294967296, step, count,
 iif(key IS NULL, NULL, '')))
 FROM (SELECT id, step, count, key FROM records WHERE id BETWEEN ? AND ? ORDER BY id)"""
 _MARKS = msgspec.json.Decoder(list[Mark])
+KEY = 5  # of RECORD_COLUMNS
 
-Found = tuple[int, SessionRow]
+
+class View(NamedTuple):
+    """The file, and by sid the records that wait in its journal: later than the others."""
+
+    db: sqlite3.Connection
+    waiting: Callable[[int], list[Columns]]
 
 
-def find(db: sqlite3.Connection, key: SessionKey) -> Found | Gone:
+def find(view: View, key: SessionKey) -> tuple[int, SessionRow] | Gone:
     """A session's sid, and where it stands."""
-    columns = db.execute(SESSION, key).fetchone()
+    columns = view.db.execute(SESSION, key).fetchone()
     if columns is None:
-        return tombstone(db, key)
+        return _tombstone(view.db, key)
     sid, row = session_of(columns)
-    return sid, latest(db, sid, row)
+    return sid, latest(view, sid, row)
 
 
-def latest(db: sqlite3.Connection, sid: int, row: SessionRow) -> SessionRow:
+def latest(view: View, sid: int, row: SessionRow) -> SessionRow:
     """The stored row, brought forward by the session's last record."""
-    columns = db.execute(LAST, span(sid)).fetchone()
-    if columns is None or columns[0] % REVISIONS <= row.revision:
+    newest = _newest(view, sid, REVISIONS, 1)
+    if not newest or newest[0][0] % REVISIONS <= row.revision:
         return row
-    record, at = record_of(columns)
+    record, at = record_of(newest[0])
     return replace(row, revision=record.revision, step=record.step, committed_at=at)
 
 
-def span(sid: int, after: int = -1) -> tuple[int, int]:
-    """The first and the last id that records of a session after a revision may have."""
-    return id_of(sid, after + 1), id_of(sid + 1, 0) - 1
-
-
-def tombstone(db: sqlite3.Connection, key: SessionKey) -> Gone:
-    """Why there is no such session."""
-    found = db.execute(
-        "SELECT reason, until FROM tombstones WHERE tenant = ? AND id = ?", key
-    ).fetchone()
-    return Gone(found[0] if found is not None and found[1] > time() else None)
-
-
-def load(db: sqlite3.Connection, key: SessionKey, replies: int) -> Stored | Gone:
+def load(view: View, key: SessionKey, replies: int) -> Stored | Gone:
     """See `Store.load`."""
-    found = find(db, key)
+    found = find(view, key)
     if isinstance(found, Gone):
         return found
     sid, row = found
-    columns = db.execute(f"{CHECKPOINT} ORDER BY revision DESC, name DESC LIMIT 1", (sid,))
-    checkpoint = _with_state(db, columns.fetchone())
-    later = _records(db, RECORDS + " ORDER BY id", span(sid, checkpoint.revision))
+    columns = view.db.execute(f"{CHECKPOINT} ORDER BY revision DESC, name DESC LIMIT 1", (sid,))
+    checkpoint = _with_state(view.db, columns.fetchone())
+    later = records(view, sid, checkpoint.revision + 1, row.revision)
     if len(later) != row.revision - checkpoint.revision:
         raise DamagedError(f"a record before revision {row.revision} is missing")
-    keyed = _records(db, KEYED, (*span(sid), replies))
-    return Stored(row, checkpoint, later, keyed[::-1])
+    return Stored(row, checkpoint, later, _replies(view, sid, replies))
 
 
 def at(
-    db: sqlite3.Connection,
+    view: View,
     key: SessionKey,
     step: int | None,
     revision: int | None,
     snapshot: str | None,
 ) -> Stored | Gone | None:
     """See `Store.at`."""
-    found = find(db, key)
+    found = find(view, key)
     if isinstance(found, Gone):
         return found
-    sid, row = found
+    (sid, row), db = found, view.db
     if snapshot is not None:
         columns = db.execute(f"{CHECKPOINT} AND name = ?", (sid, snapshot)).fetchone()
         return None if columns is None else Stored(row, _with_state(db, columns), [], [])
-    marks = record_marks(db, sid), checkpoint_marks(db, sid)
+    marks = record_marks(view, sid), checkpoint_marks(db, sid)
     way = route(*marks, step=step, revision=revision)
     if way is None:
         return None
     base = way.base.revision
     columns = db.execute(f"{CHECKPOINT} AND revision = ? LIMIT 1", (sid, base)).fetchone()
     last = way.records[-1].revision if way.records else base
-    records = _records(db, RECORDS + " ORDER BY id", (id_of(sid, base + 1), id_of(sid, last)))
-    return Stored(row, _with_state(db, columns), records, [])
+    return Stored(row, _with_state(db, columns), records(view, sid, base + 1, last), [])
 
 
-def history(
-    db: sqlite3.Connection, key: SessionKey, before: int | None, limit: int
-) -> list[Record] | Gone:
+def history(view: View, key: SessionKey, before: int | None, limit: int) -> list[Record] | Gone:
     """See `Store.history`."""
-    found = find(db, key)
+    found = find(view, key)
     if isinstance(found, Gone):
         return found
-    first, last = span(found[0])
-    if before is not None:
-        last = min(last, id_of(found[0], before) - 1)
-    return _records(db, f"{RECORDS} ORDER BY id DESC LIMIT ?", (first, last, limit))
+    end = REVISIONS if before is None else min(before, REVISIONS)
+    return [record_of(columns)[0] for columns in _newest(view, found[0], end, limit)]
 
 
-def snapshots(db: sqlite3.Connection, key: SessionKey) -> list[Checkpoint] | Gone:
+def snapshots(view: View, key: SessionKey) -> list[Checkpoint] | Gone:
     """See `Store.snapshots`."""
-    found = find(db, key)
+    found = find(view, key)
     if isinstance(found, Gone):
         return found
-    rows = db.execute(f"{CHECKPOINT} AND name <> ? ORDER BY revision, at", (found[0], PLAIN))
+    rows = view.db.execute(f"{CHECKPOINT} AND name <> ? ORDER BY revision, at", (found[0], PLAIN))
     return [checkpoint_of(columns)[0] for columns in rows.fetchall()]
 
 
 def rows(
-    db: sqlite3.Connection, tenant: str, after: str | None, limit: int, model: str | None
+    view: View, tenant: str, after: str | None, limit: int, model: str | None
 ) -> list[SessionRow]:
     """See `Store.rows`. A damaged row is passed over."""
     only = "" if model is None else " AND model = ?"
-    cursor = db.execute(
+    cursor = view.db.execute(
         f"SELECT {SESSION_COLUMNS} FROM sessions WHERE tenant = ? AND id > ?{only} ORDER BY id",
         (tenant, after or "") if model is None else (tenant, after or "", model),
     )
     found: list[SessionRow] = []
-    for row in _whole(db, cursor):
-        if len(found) == limit:
-            break
-        found.append(row)
+    while len(found) < limit and (columns := cursor.fetchone()) is not None:
+        try:
+            found.append(latest(view, *session_of(columns)))
+        except DamagedError:
+            continue
     cursor.close()
     return found
 
 
-def record_marks(db: sqlite3.Connection, sid: int) -> list[Mark]:
+def keys(view: View, sid: int, last: int) -> list[tuple[str, int]]:
+    """The last keys of a session and their records' revisions, in order."""
+    found = [(c[KEY], c[0]) for c in reversed(view.waiting(sid)) if c[KEY] is not None][:last]
+    if len(found) < last:
+        found += view.db.execute(KEYS, (*_span(sid), last - len(found))).fetchall()
+    return [(key, at % REVISIONS) for key, at in reversed(found)]
+
+
+def records(view: View, sid: int, first: int, last: int) -> list[Record]:
+    """A session's records from one revision to another, in order."""
+    ends = id_of(sid, first), id_of(sid, last)
+    settled = view.db.execute(f"{RECORDS} ORDER BY id", ends).fetchall()
+    waiting = [columns for columns in view.waiting(sid) if ends[0] <= columns[0] <= ends[1]]
+    return [record_of(columns)[0] for columns in (*settled, *waiting)]
+
+
+def record_marks(view: View, sid: int) -> list[Mark]:
     """A session's records without their bytes."""
-    (text,) = db.execute(MARKS, span(sid)).fetchone()
-    return _MARKS.decode(text)
+    (text,) = view.db.execute(MARKS, _span(sid)).fetchone()
+    waiting = (record_of(columns)[0] for columns in view.waiting(sid))
+    return _MARKS.decode(text) + [Mark(r.revision, r.step, r.count, r.key) for r in waiting]
 
 
 def checkpoint_marks(db: sqlite3.Connection, sid: int) -> list[Mark]:
@@ -171,29 +181,48 @@ def checkpoint_marks(db: sqlite3.Connection, sid: int) -> list[Mark]:
     ]
 
 
-def _whole(db: sqlite3.Connection, cursor: sqlite3.Cursor) -> Iterator[SessionRow]:
-    for columns in cursor:
-        try:
-            yield latest(db, *session_of(columns))
-        except DamagedError:
-            continue
+def state_of(db: sqlite3.Connection, state: bytes, revision: int) -> bytes:
+    """The bytes that a checkpoint names by their hash."""
+    found = db.execute(STATE, (state,)).fetchone()
+    if found is None or hash_of(found[0]) != state:
+        told = "is missing" if found is None else "does not match its hash"
+        raise DamagedError(f"the state of revision {revision} {told}")
+    return found[0]
 
 
-def _records(db: sqlite3.Connection, query: str, values: tuple[int, ...]) -> list[Record]:
-    return [record_of(columns)[0] for columns in db.execute(query, values).fetchall()]
+def _span(sid: int, end: int = REVISIONS) -> tuple[int, int]:
+    """The ids that records of a session may have, up to a revision."""
+    return id_of(sid, 0), id_of(sid, end) - 1
 
 
-def _with_state(db: sqlite3.Connection, columns: tuple[object, ...] | None) -> Checkpoint:
-    """The checkpoint with its state's bytes, held against their hash."""
+def _newest(view: View, sid: int, end: int, limit: int) -> Sequence[Columns]:
+    """The last records before a revision, newest first."""
+    before = id_of(sid, end)
+    found = [columns for columns in reversed(view.waiting(sid)) if columns[0] < before][:limit]
+    if len(found) < limit:
+        found += view.db.execute(NEWEST, (*_span(sid, end), limit - len(found))).fetchall()
+    return found
+
+
+def _replies(view: View, sid: int, last: int) -> list[Record]:
+    """The last records with a key, in order."""
+    found = [columns for columns in reversed(view.waiting(sid)) if columns[KEY] is not None][:last]
+    if len(found) < last:
+        found += view.db.execute(KEYED, (*_span(sid), last - len(found))).fetchall()
+    return [record_of(columns)[0] for columns in reversed(found)]
+
+
+def _tombstone(db: sqlite3.Connection, key: SessionKey) -> Gone:
+    found = db.execute(
+        "SELECT reason, until FROM tombstones WHERE tenant = ? AND id = ?", key
+    ).fetchone()
+    return Gone(found[0] if found is not None and found[1] > time() else None)
+
+
+def _with_state(db: sqlite3.Connection, columns: Columns | None) -> Checkpoint:
     if columns is None:
         raise DamagedError("the session has no checkpoint")
     checkpoint, state = checkpoint_of(columns)
     if state is None:
         return checkpoint
-    found = db.execute(
-        "SELECT body FROM blobs JOIN states USING (blob) WHERE hash = ?", (state,)
-    ).fetchone()
-    if found is None or hash_of(found[0]) != state:
-        told = "is missing" if found is None else "does not match its hash"
-        raise DamagedError(f"the state of revision {checkpoint.revision} {told}")
-    return replace(checkpoint, state=found[0])
+    return replace(checkpoint, state=state_of(db, state, checkpoint.revision))

@@ -10,6 +10,7 @@ from pathlib import Path
 from service.store.store import StoreUnavailable
 
 APPLICATION_ID = 0x6E746D73
+LEAST_SQLITE = (3, 35)  # for RETURNING
 BUSY_S = 30.0  # waited for another process's write, such as compact's
 CACHE_KIB = 64 * 1024
 
@@ -35,6 +36,19 @@ CREATE TABLE sessions (
 CREATE INDEX sessions_due ON sessions (due);
 CREATE TABLE records (
     id INTEGER PRIMARY KEY, -- sid * 2^32 + revision: a session's records lie together
+    kind TEXT NOT NULL,
+    step INTEGER NOT NULL,
+    count INTEGER NOT NULL,
+    at REAL NOT NULL,
+    key TEXT,
+    fingerprint BLOB NOT NULL,
+    rows BLOB NOT NULL,
+    outputs BLOB NOT NULL,
+    sum INTEGER NOT NULL
+);
+CREATE TABLE journal ( -- see service/store/sqlite_journal.py
+    seq INTEGER PRIMARY KEY,
+    id INTEGER NOT NULL,
     kind TEXT NOT NULL,
     step INTEGER NOT NULL,
     count INTEGER NOT NULL,
@@ -132,11 +146,13 @@ def prepare(path: str) -> None:
 
     Raises StoreUnavailable for a file that is no store of ours, or a newer one's.
     """
+    if sqlite3.sqlite_version_info < LEAST_SQLITE:
+        raise StoreUnavailable(f"expected SQLite 3.35 or newer, got {sqlite3.sqlite_version}")
     if not os.path.exists(path):
         _create(path)
     db = connect(path)
     try:
-        _identify(path, db)
+        identify(path, db)
         if db.execute("PRAGMA page_count").fetchone()[0] == 0:
             db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # only takes before the first table
         db.execute("PRAGMA journal_mode = WAL")
@@ -174,7 +190,8 @@ def _create(path: str) -> None:
     os.close(listing)
 
 
-def _identify(path: str, db: sqlite3.Connection) -> None:
+def identify(path: str, db: sqlite3.Connection) -> None:
+    """Raises StoreUnavailable where the file is another application's."""
     found = db.execute("PRAGMA application_id").fetchone()[0]
     tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     if tables and found != APPLICATION_ID:

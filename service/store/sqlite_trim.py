@@ -14,7 +14,7 @@ from service.store.codec import (
     session_of,
 )
 from service.store.sqlite_pool import Pool
-from service.store.sqlite_reads import checkpoint_marks, latest, record_marks, span
+from service.store.sqlite_reads import View, checkpoint_marks, latest, record_marks
 from service.store.store import Retention, SessionRow
 from service.store.timeline import Mark, outdated
 
@@ -23,9 +23,9 @@ PURGED = 1000
 AGAIN_S = 86_400.0  # until a damaged session is looked at again
 
 
-def trim(db: sqlite3.Connection, pool: Pool, sid: int, retention: Retention) -> None:
+def trim(view: View, pool: Pool, sid: int, retention: Retention) -> None:
     """Delete what falls out of a session's retention."""
-    records = record_marks(db, sid)
+    db, records = view.db, record_marks(view, sid)
     old = outdated(records, checkpoint_marks(db, sid), retention)
     db.executemany(
         "DELETE FROM records WHERE id BETWEEN ? AND ?",
@@ -71,7 +71,9 @@ def end(
     for (state,) in states:
         pool.release(state)
     db.execute("DELETE FROM checkpoints WHERE sid = ?", (sid,))
-    db.execute("DELETE FROM records WHERE id BETWEEN ? AND ?", span(sid))
+    db.execute(
+        "DELETE FROM records WHERE id BETWEEN ? AND ?", (id_of(sid, 0), id_of(sid + 1, 0) - 1)
+    )
     db.execute("DELETE FROM sessions WHERE sid = ?", (sid,))
     db.execute(
         "REPLACE INTO tombstones (tenant, id, reason, until) VALUES (?, ?, ?, ?)",
@@ -81,11 +83,12 @@ def end(
     pool.pages += 8
 
 
-def expired(db: sqlite3.Connection, now: float, limit: int) -> list[SessionRow]:
+def expired(view: View, now: float, limit: int) -> list[SessionRow]:
     """Sessions past their TTL. One that was stepped since it was due is due later.
 
     Runs in a transaction that may write, and clears tombstones away that are past their time.
     """
+    db = view.db
     due = db.execute(
         f"SELECT {SESSION_COLUMNS} FROM sessions WHERE due <= ? ORDER BY due LIMIT ?",
         (now, limit * LOOKED_AT),
@@ -96,7 +99,7 @@ def expired(db: sqlite3.Connection, now: float, limit: int) -> list[SessionRow]:
         if len(found) == limit:
             break
         try:
-            row = latest(db, *session_of(columns))
+            row = latest(view, *session_of(columns))
         except DamagedError:
             later.append((now + AGAIN_S, columns[0]))
             continue

@@ -1,9 +1,10 @@
-"""The one thread that writes to the file. All changes that wait become one transaction.
+"""The one thread that uses the file. All changes that wait become one transaction.
 
     commit(changes) -> queue -> one transaction for all that wait -> outcomes
 
 With a window of 0 their outcomes are told once the transaction is committed. Otherwise they are
 told once applied, and the transaction stays open for as long as the window before it is committed.
+Reads run here too, after it: so they see all that was acknowledged and nothing that may be undone.
 """
 
 from __future__ import annotations
@@ -15,24 +16,29 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from time import monotonic
-from typing import Any, NamedTuple
+from time import monotonic, sleep
+from typing import Any, Literal, NamedTuple
 
 from service.store.sqlite_ledger import Ledger
+from service.store.sqlite_reads import View
 from service.store.sqlite_wal import LogKeeper
 from service.store.store import Change, Damaged, Outcome, StoreUnavailable
 
 log = logging.getLogger("ntm.store")
+GAP_S = 0.001  # between two long transactions, for `ntm store compact` to write in
 MERGED = 256  # calls in one transaction, at most
 HERE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH)
 
-Read = Callable[[sqlite3.Connection], Any]
+Work = Callable[[View], Any]
+Kind = Literal["commit", "write", "read", "stop"]
 
 
 class Job(NamedTuple):
-    """Changes to commit, or else a function to run in a transaction; None: stop."""
+    """Changes to commit, or a function to call, in the transaction where it writes."""
 
-    work: Sequence[Change] | Read | None
+    kind: Kind
+    changes: Sequence[Change]
+    work: Work | None
     future: asyncio.Future[Any]
 
 
@@ -42,7 +48,7 @@ def is_here(error: sqlite3.Error) -> bool:
 
 
 class Writer:
-    """Owns the writing connection and its thread."""
+    """Owns the connection and its thread."""
 
     def __init__(
         self, db: sqlite3.Connection, ledger: Ledger, log_keeper: LogKeeper, window_s: float
@@ -54,16 +60,18 @@ class Writer:
         self._loop = asyncio.get_running_loop()
         self._thread.start()
 
-    def submit(self, work: Sequence[Change] | Read | None) -> asyncio.Future[Any]:
+    def submit(
+        self, kind: Kind, changes: Sequence[Change] = (), work: Work | None = None
+    ) -> asyncio.Future[Any]:
         """Do it as soon as what came before is done. Fails with StoreUnavailable."""
         future = self._loop.create_future()
-        self._jobs.put(Job(work, future))
+        self._jobs.put(Job(kind, changes, work, future))
         return future
 
     async def stop(self) -> None:
         """Commit everything and end the thread."""
         try:
-            await self.submit(None)
+            await self.submit("stop")
         finally:
             await asyncio.to_thread(self._thread.join)
 
@@ -71,11 +79,13 @@ class Writer:
         stopping = False
         while not stopping:
             jobs = self._taken()
-            stopping = any(job.work is None for job in jobs)
+            stopping = any(job.kind == "stop" for job in jobs)
+            writes = [job for job in jobs if job.kind != "read"]
             try:
-                self._round(jobs, stopping)
+                self._write(writes, stopping)
             except Exception as error:
-                self._failed(jobs, error)
+                self._failed(writes, error)
+            self._tell([(job, self._called(job)) for job in jobs if job.kind == "read"])
 
     def _taken(self) -> list[Job]:
         """The jobs that wait; at least one, unless the open transaction's time is up."""
@@ -89,11 +99,13 @@ class Writer:
                 jobs.append(self._jobs.get_nowait())
         return jobs
 
-    def _round(self, jobs: list[Job], stopping: bool) -> None:
-        if not self._db.in_transaction and jobs:
+    def _write(self, jobs: list[Job], stopping: bool) -> None:
+        if jobs and not self._db.in_transaction:
             self._db.execute("BEGIN IMMEDIATE")
             self._until = monotonic() + self._window_s
         results = self._perform(jobs)
+        if stopping:
+            self._ledger.settle()
         if self._window_s:
             self._tell(results)
         if self._db.in_transaction and (stopping or self._until <= monotonic()):
@@ -102,30 +114,26 @@ class Writer:
             self._tell(results)
 
     def _perform(self, jobs: list[Job]) -> list[tuple[Job, Any]]:
-        calls = [job for job in jobs if isinstance(job.work, Sequence)]
-        outcomes = iter(self._apply([change for job in calls for change in _changes(job)]))
+        outcomes = iter(self._apply([change for job in jobs for change in job.changes]))
         results: list[tuple[Job, Any]] = []
-        for job in calls:
-            results.append((job, [next(outcomes) for _ in _changes(job)]))
         for job in jobs:
-            if job.work is None:
-                results.append((job, None))
-            elif callable(job.work):
-                results.append((job, self._called(job.work)))
+            if job.kind == "commit":
+                results.append((job, [next(outcomes) for _ in job.changes]))
+            else:
+                results.append((job, self._called(job)))
         return results
 
-    def _called(self, read: Read) -> Any:
+    def _called(self, job: Job) -> Any:
         try:
-            return read(self._db)
+            return None if job.work is None else job.work(self._ledger.view)
         except Exception as error:  # told to its caller alone
             return error
 
     def _apply(self, changes: list[Change]) -> list[Outcome]:
         """All at once; where something stored is damaged, each by itself, so that it costs the
         damaged session's changes alone."""
-        if not changes:
-            return []
-        self._db.execute("SAVEPOINT jobs")
+        if self._window_s:  # the transaction may have others in it
+            self._db.execute("SAVEPOINT jobs")
         try:
             outcomes = self._ledger.apply(changes)
         except sqlite3.Error as error:
@@ -133,7 +141,8 @@ class Writer:
             if not is_here(error):
                 raise
             outcomes = [self._alone(change) for change in changes]
-        self._db.execute("RELEASE jobs")
+        if self._window_s:
+            self._db.execute("RELEASE jobs")
         return outcomes
 
     def _alone(self, change: Change) -> Outcome:
@@ -150,8 +159,12 @@ class Writer:
         return outcome
 
     def _undo(self) -> None:
-        if self._db.in_transaction:
+        """Take back what was applied last."""
+        if self._window_s and self._db.in_transaction:
             self._db.execute("ROLLBACK TO jobs")
+        elif self._db.in_transaction:
+            self._db.execute("ROLLBACK")
+            self._db.execute("BEGIN IMMEDIATE")
         self._ledger.forget()
 
     def _commit(self) -> None:
@@ -160,6 +173,8 @@ class Writer:
         except sqlite3.Error as error:
             raise StoreUnavailable(f"the commit failed: {error}", sent=True) from error
         self._log.committed(self._db, self._ledger.pages)
+        if self._window_s:
+            sleep(GAP_S)
 
     def _failed(self, jobs: list[Job], error: Exception) -> None:
         """Nothing of the transaction is in the file, unless its commit failed half-way."""
@@ -169,19 +184,17 @@ class Writer:
             self._ledger.forget()
         except sqlite3.Error:
             log.exception("a transaction could not be rolled back")
-        if self._window_s:
+        if self._window_s and jobs:
             log.error("acknowledged changes of the last %g s are lost: %s", self._window_s, error)
         if isinstance(error, sqlite3.Error):
             error = StoreUnavailable(f"the store failed: {error}")
         self._tell([(job, error) for job in jobs])
 
     def _tell(self, results: list[tuple[Job, Any]]) -> None:
+        if not results:
+            return
         with suppress(RuntimeError):  # the loop is closed: nobody waits
             self._loop.call_soon_threadsafe(_resolve, results)
-
-
-def _changes(job: Job) -> Sequence[Change]:
-    return job.work if isinstance(job.work, Sequence) else ()
 
 
 def _resolve(results: list[tuple[Job, Any]]) -> None:

@@ -116,7 +116,7 @@ def test_several_rows_a_call_equal_one_row_a_call(runtime: Runtime) -> None:
         assert same(runtime.save(slot), runtime.save(slot + 3))
 
 
-def test_padding_is_read_from_the_initial_slot_and_written_nowhere(runtime: Runtime) -> None:
+def test_padding_is_written_nowhere(runtime: Runtime) -> None:
     initial = runtime.save(INITIAL)
     states = {slot: noise(runtime, slot) for slot in range(1, 16)}
     for slot, state in states.items():
@@ -318,7 +318,7 @@ def test_every_bucket_up_to_max_batch_is_warmed_before_the_first_step() -> None:
     runtime = summing(lambda size, at: size % 4, max_batch=10)
     backend: Any = runtime.backend
 
-    assert {4, 8, 12} <= set(backend.sizes)
+    assert backend.sizes[-3:] == [4, 8, 12]
     backend.sizes.clear()
     for size in range(1, 11):
         runtime.step([0] * size, [1] * size, np.ones((size, 1, 3), np.float32))

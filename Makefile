@@ -8,26 +8,34 @@ SHELL := /bin/bash
 PYTHON ?= python3
 HOST ?= 127.0.0.1
 PORT ?= 8000
+# Where `make serve` keeps its sessions, unless NTM_STORE says otherwise.
+DATA ?= data
 # Where torch itself is taken from; empty is pip's own index, whose torch brings CUDA on Linux.
 # A machine without a GPU: make test TORCH_INDEX=https://download.pytorch.org/whl/cpu
 TORCH_INDEX ?=
 WORKERS ?= 2
+KILLS ?= 50
 # More arguments for the command behind test, train, export and bench.
 ARGS ?=
 
 PIP_INSTALL := -m pip install --quiet --quiet --disable-pip-version-check
 PROFILES := cpu gpu train dev
 
-.PHONY: help serve test check format-check lint types train export bench lock clean
+.PHONY: help serve test crash check format-check lint types train export bench lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' Makefile
 
 serve: .venv/stamp ## serve the bundled models on HOST:PORT (127.0.0.1:8000), without torch
-	@exec .venv/bin/ntm serve --host $(HOST) --port $(PORT)
+	@mkdir -p $(DATA)
+	@NTM_STORE=$${NTM_STORE:-sqlite://$(abspath $(DATA))/sessions.db} \
+	  exec .venv/bin/ntm serve --host $(HOST) --port $(PORT)
 
 test: .venv-dev/stamp ## run the tests, WORKERS at a time
-	.venv-dev/bin/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	.venv-dev/bin/python -m pytest -n $(WORKERS) --dist loadfile -m "not crash" $(ARGS)
+
+crash: .venv-dev/stamp ## kill servers, stores and replicas under load, KILLS times at random
+	CRASH_KILLS=$(KILLS) .venv-dev/bin/python -m pytest -m crash $(ARGS)
 
 check: format-check lint types test ## all that CI checks: format, lint, types, tests
 

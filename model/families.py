@@ -85,7 +85,7 @@ def read_card(entry: Path) -> Card:
     """The card of a zoo entry. Raises ValueError where it is not there or not a card."""
     try:
         return msgspec.json.decode((entry / CARD).read_bytes(), type=Card)
-    except (OSError, UnicodeDecodeError, msgspec.DecodeError) as error:
+    except (OSError, UnicodeDecodeError, msgspec.DecodeError, RecursionError) as error:
         raise ValueError(f"{entry / CARD} is no card: {error}") from error
 
 

@@ -9,6 +9,7 @@ import msgspec
 
 from service.metrics import package_version
 from service.schemas import ModelList, ModelSummary
+from service.settings import Settings
 
 POLL_S = 0.1
 ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # where an address of all interfaces is reached
@@ -39,7 +40,7 @@ def _models(host: str, port: int) -> list[ModelSummary] | None:
     return msgspec.json.decode(body, type=ModelList).models
 
 
-def announcement(host: str, port: int, models: list[ModelSummary]) -> str:
+def announcement(settings: Settings, host: str, port: int, models: list[ModelSummary]) -> str:
     """Where the server listens, what it serves, and one curl line that works."""
     address = ANY.get(host, host)
     url = f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
@@ -49,6 +50,7 @@ def announcement(host: str, port: int, models: list[ModelSummary]) -> str:
     lines = [
         f"ntm-serve {package_version()} listens on {url}",
         f"  models    {served}",
+        f"  sessions  {_kept(settings)}",
         f"  API docs  {url}/schema",
     ]
     if models:
@@ -58,3 +60,10 @@ def announcement(host: str, port: int, models: list[ModelSummary]) -> str:
             f"-H 'Content-Type: application/json' -d '{{\"inputs\": [{row}]}}'"
         )
     return "\n".join(lines)
+
+
+def _kept(settings: Settings) -> str:
+    if settings.store == "memory":
+        return "in memory: they end with the server"
+    where = settings.store.rpartition("@")[2]  # a password is nobody's to see
+    return f"in {where}, durability {settings.durability}"

@@ -134,7 +134,7 @@ class Supervisor:
         host, port = self._listener.getsockname()[:2]
         models = await wait_until_ready(host, port)
         served.set()
-        print(announcement(host, port, models), flush=True)
+        print(announcement(self._settings, host, port, models), flush=True)
 
     async def _drain(self) -> None:
         """Fronts finish what is under way and take nothing new; then the engine stops."""

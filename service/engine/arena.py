@@ -8,6 +8,7 @@ holders, so a fork shares its parent's slot until either steps (copy on write).
 from __future__ import annotations
 
 INITIAL = 0
+LEAST_SLOTS = 3  # the initial state's, one committed, one working
 
 
 class Arena:
@@ -17,8 +18,8 @@ class Arena:
     """
 
     def __init__(self, slots: int) -> None:
-        if slots < 3:
-            raise ValueError(f"an arena needs at least 3 slots, got {slots}")
+        if slots < LEAST_SLOTS:
+            raise ValueError(f"an arena needs at least {LEAST_SLOTS} slots, got {slots}")
         self.slots = slots
         self._holders = [0] * slots
         self._holders[INITIAL] = 1

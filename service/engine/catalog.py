@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from export.bundle import BundleError, read_bundle
+from export.bundle import Bundle, BundleError, read_bundle
 from service.engine.host import Host
 from service.engine.lifecycle import Lifecycle
 from service.engine.models import load_host
@@ -35,13 +35,24 @@ async def find_new(life: Lifecycle) -> list[Host]:
                     "give a changed model a version of its own"
                 )
         new = [b for b in bundles if (b.manifest.name, b.manifest.version) not in life.hosts]
+        _refuse_twins(new)
+        models = len(life.hosts) + len(new)  # those that run keep the slots that they have
         # Warming takes a second or more, and steps go on meanwhile.
         return [
-            await asyncio.to_thread(load_host, bundle, life.settings, life.metrics)
+            await asyncio.to_thread(load_host, bundle, life.settings, life.metrics, models)
             for bundle in new
         ]
     except (BundleError, BackendError) as error:
         raise InvalidRequest(str(error)) from error
+
+
+def _refuse_twins(bundles: list[Bundle]) -> None:
+    found: dict[tuple[str, str], Bundle] = {}
+    for bundle in bundles:
+        name = (bundle.manifest.name, bundle.manifest.version)
+        other = found.setdefault(name, bundle)
+        if other is not bundle:
+            raise BundleError(f"{bundle.folder} and {other.folder} are both {name[0]} {name[1]}")
 
 
 async def unload(life: Lifecycle, request: Unload) -> None:
@@ -58,4 +69,6 @@ async def unload(life: Lifecycle, request: Unload) -> None:
     for session in life.held_by(host):
         life.forget(session)
     del life.hosts[name]
+    backend = host.runtime.backend
+    life.metrics.models.remove(*name, host.manifest.family, backend.name, backend.device)
     log.info("unloaded %s %s", *name)

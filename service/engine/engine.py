@@ -258,7 +258,8 @@ class Engine:
                 return ticket.reply(result_of(session, record, replayed=True))
             if running:
                 return running.join(ticket)
-        job = make_job(request, session, session.host, timeout_s)
+        most = self.settings.max_reply_bytes
+        job = make_job(request, session, session.host, timeout_s, most)
         self._admit(job, session.host, ticket)
         session.jobs[job] = None
         if guard.key is not None:

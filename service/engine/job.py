@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from service.errors import NtmError, WrongShape
+from service.errors import NtmError, TooManyRows, WrongShape
 from service.messages import Guard, Predict, Steps
 
 if TYPE_CHECKING:
@@ -119,9 +119,17 @@ class Job:
 
 
 def make_job(
-    request: Steps | Predict, session: Session | None, host: Host, timeout_s: float
+    request: Steps | Predict,
+    session: Session | None,
+    host: Host,
+    timeout_s: float,
+    max_reply_bytes: int | None = None,
 ) -> Job:
-    """A job of the request's rows. Raises WrongShape where they do not fit the model."""
+    """A job of the request's rows.
+
+    Raises WrongShape where they do not fit the model, TooManyRows where their outputs, which are
+    kept for a repeat, would be more than `max_reply_bytes`.
+    """
     rows, width = request.dims
     expected = host.manifest.input.dims[0]
     if width != expected:
@@ -133,5 +141,13 @@ def make_job(
         )
     if rows < 1 or len(request.rows) != rows * width * 4:
         raise WrongShape(f"inputs: expected at least one row, got {rows}")
+    reply = rows * host.manifest.output.dims[0] * 4
+    if max_reply_bytes is not None and reply > max_reply_bytes:
+        raise TooManyRows(
+            f"inputs: expected rows with at most {max_reply_bytes} bytes of outputs, got {rows} "
+            f"rows with {reply}",
+            expected=max_reply_bytes,
+            got=reply,
+        )
     values = np.frombuffer(request.rows, np.float32).reshape(rows, width)
     return Job(request, session, host, values, monotonic() + timeout_s)

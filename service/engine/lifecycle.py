@@ -100,6 +100,13 @@ class Lifecycle:
         wanted = model if version is None else f"{model} {version}"
         raise ModelNotFound(f"no model {wanted!r}; loaded: {known}")
 
+    def host_of(self, model: str, version: str, fingerprint: str) -> Host:
+        """The host of the very bundle that a session ran on. Raises ModelNotLoaded."""
+        host = self.hosts.get((model, version))
+        if host is None or host.bundle.fingerprint != fingerprint:
+            raise ModelNotLoaded(f"the session needs {model} {version} as it began on it")
+        return host
+
     async def open(self, tenant: str, name: str, fresh: bool = False) -> Session:
         """The session, loaded where this engine has it not. Raises NtmError.
 
@@ -223,6 +230,8 @@ class Lifecycle:
             raise self.refusal(request.session, found)
         records = [
             HistoryRecord(r.kind, r.revision, r.step, r.count, r.rows, r.outputs)
+            if r.count
+            else HistoryRecord(r.kind, r.revision, r.step, 0, b"", b"")
             for r in found[: request.limit]
         ]
         manifest = session.host.manifest
@@ -261,10 +270,8 @@ class Lifecycle:
     def load(self, stored: Stored) -> Session:
         """Hold a session. Raises ModelNotLoaded, and StateDamaged for a state of another size."""
         row = stored.row
-        host = self.hosts.get((row.model, row.version))
-        if host is None or host.bundle.fingerprint != row.fingerprint:
-            raise ModelNotLoaded(f"the session needs {row.model} {row.version} as it began on it")
-        session = Session(row, host)
+        host = self.host_of(row.model, row.version, row.fingerprint)
+        session = Session(row, host, self.settings.kept_replies)
         try:
             host.restore(session, stored.checkpoint, stored.records)
         except ValueError as error:

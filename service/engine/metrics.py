@@ -28,6 +28,7 @@ class EngineMetrics:
         self.queue_seconds = histogram(
             "ntm_queue_seconds", "From a request's admission to its first batch", SECONDS
         )
+        self._queued: dict[str, Histogram] = {}
         self.step_seconds = histogram(
             "ntm_step_seconds", "One batch in the runtime, gather and scatter included", SECONDS
         )
@@ -57,7 +58,10 @@ class EngineMetrics:
 
     def queued(self, model: str, seconds: float) -> None:
         """A job entered its first batch."""
-        self.queue_seconds.labels(model).observe(seconds)
+        child = self._queued.get(model)
+        if child is None:  # a look-up by label takes as long as the rest
+            child = self._queued[model] = self.queue_seconds.labels(model)
+        child.observe(seconds)
 
     def ticked(self, model: str, size: int, rows: int, seconds: float) -> None:
         """A batch of `size` jobs ran `rows` rows each."""

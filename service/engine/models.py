@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from export.bundle import STEP_ONNX, STEP_TORCHSCRIPT, Bundle, read_bundle
-from service.engine.arena import Arena
+from service.engine.arena import LEAST_SLOTS, Arena
 from service.engine.host import Host
 from service.engine.metrics import EngineMetrics
 from service.engine.runtime import Backend, BackendError, Runtime
@@ -23,24 +23,26 @@ def load_hosts(settings: Settings, metrics: EngineMetrics) -> list[Host]:
     same name and version.
     """
     hosts: dict[tuple[str, str], Host] = {}
-    for folder in find_bundles(settings.models):
+    folders = find_bundles(settings.models)
+    for folder in folders:
         bundle = read_bundle(folder)
         name = (bundle.manifest.name, bundle.manifest.version)
         if name in hosts:
             raise ValueError(f"{folder} and {hosts[name].bundle.folder} are both {name}")
-        hosts[name] = load_host(bundle, settings, metrics)
+        hosts[name] = load_host(bundle, settings, metrics, len(folders))
     return list(hosts.values())
 
 
-def load_host(bundle: Bundle, settings: Settings, metrics: EngineMetrics) -> Host:
-    """One bundle with its runtime, slots and queue. Raises BackendError."""
-    manifest = bundle.manifest
+def load_host(bundle: Bundle, settings: Settings, metrics: EngineMetrics, models: int = 1) -> Host:
+    """One bundle with its runtime, slots and queue, as one of so many models that share the
+    device. Raises BackendError."""
+    manifest, slots = bundle.manifest, slots_of(bundle, settings, models)
     initial = bundle.initial_state()
     runtime = Runtime(
         pick_backend(bundle, settings),
         manifest.state,
         manifest.input.dims[0],
-        settings.slots,
+        slots,
         settings.max_batch,
         [initial[tensor.name] for tensor in manifest.state],
     )
@@ -52,11 +54,21 @@ def load_host(bundle: Bundle, settings: Settings, metrics: EngineMetrics) -> Hos
         runtime.backend.device,
         runtime.multiple,
         settings.max_batch,
-        settings.slots,
+        slots,
         runtime.slot_bytes,
     )
     scheduler = Scheduler(settings.max_batch, settings.max_queue)
-    return Host(bundle, runtime, Arena(settings.slots), scheduler, metrics)
+    return Host(bundle, runtime, Arena(slots), scheduler, metrics)
+
+
+def slots_of(bundle: Bundle, settings: Settings, models: int) -> int:
+    """NTM_SLOTS, or fewer where NTM_DEVICE_STATE_BYTES, split evenly over the models, holds no
+    more; what an arena needs at least in any case."""
+    if not settings.device_state_bytes:
+        return settings.slots
+    state_bytes = sum(tensor.nbytes for tensor in bundle.manifest.state)
+    held = settings.device_state_bytes // models // state_bytes
+    return max(LEAST_SLOTS, min(settings.slots, held))
 
 
 def pick_backend(bundle: Bundle, settings: Settings) -> Backend:

@@ -15,10 +15,10 @@ from msgspec.structs import replace
 from service.engine.host import Host
 from service.engine.lifecycle import Lifecycle
 from service.engine.refused import key_reused, mismatch
+from service.engine.rewind import left, rebuild
 from service.engine.sessions import ID_PATTERN, Session, draw_id
 from service.errors import (
     InvalidRequest,
-    PointNotKept,
     SnapshotExists,
     SpecMismatch,
     TooManySnapshots,
@@ -70,7 +70,7 @@ async def restore(life: Lifecycle, request: Restore) -> Moved:
     """Back to a kept point. Raises NtmError."""
 
     async def target(session: Session) -> Target:
-        return await _rebuild(life, session, request.point)
+        return Target(session.host, *await rebuild(life, session, request.point))
 
     return await _move(life, request, "restore", target)
 
@@ -107,7 +107,8 @@ async def migrate(life: Lifecycle, request: Migrate) -> Moved:
                 + "; ".join(differences),
                 differences=differences,
             )
-        return Target(new, session.row.step, old.packed(session))
+        # The initial state is told whole too: the new version may begin with another.
+        return Target(new, session.row.step, old.pack(old.state(session)))
 
     return await _move(life, request, "migrate", target)
 
@@ -131,7 +132,8 @@ async def snapshot(life: Lifecycle, request: Snapshot) -> SnapshotInfo:
         if len(kept) >= life.settings.max_snapshots:
             most = life.settings.max_snapshots
             raise TooManySnapshots(f"{most} snapshots kept: the most allowed")
-        state = session.host.packed(session)
+        # Whole, even where it is the initial one: the session may come to leave its version.
+        state = session.host.pack(session.host.state(session))
         checkpoint = Checkpoint(
             row.revision, row.step, state, name, time(), guard.key, guard.fingerprint
         )
@@ -158,7 +160,7 @@ async def fork(life: Lifecycle, request: Fork) -> SessionInfo:
     if request.point == Point():
         target = Target(parent.host, parent.row.step, parent.host.packed(parent))
     else:
-        target = await _rebuild(life, parent, request.point)
+        target = Target(parent.host, *await rebuild(life, parent, request.point))
     ttl = request.idle_ttl_s or parent.row.idle_ttl_s
     row = life.new_row(request.tenant, name, target.host, ttl)
     row = replace(row, step=target.step, forked_from=parent.row.id)
@@ -189,9 +191,8 @@ async def _move(
         row = session.row
         to = await target(session)
         after = _moved_row(row, to)
-        record = Record(
-            kind, after.revision, after.step, key=guard.key, fingerprint=guard.fingerprint
-        )
+        said = (left(row), after.version.encode())
+        record = Record(kind, after.revision, after.step, *said, 0, guard.key, guard.fingerprint)
         checkpoint = Checkpoint(after.revision, after.step, to.state)
         change = Change(after, (row.incarnation, row.revision), record, checkpoint)
         outcome = await life.commit(change)
@@ -212,31 +213,6 @@ def _moved_row(row: SessionRow, to: Target) -> SessionRow:
         step=to.step,
         committed_at=time(),
     )
-
-
-async def _rebuild(life: Lifecycle, session: Session, point: Point) -> Target:
-    """The state at a kept point, by running again what came after the checkpoint before it."""
-    row = session.row
-    if point.step is not None and point.step < 0:
-        raise InvalidRequest(f"step: expected at least 0, got {point.step}")
-    stored = await life.store.at(
-        row.key, step=point.step, revision=point.revision, snapshot=point.snapshot
-    )
-    if stored is None:
-        raise PointNotKept(f"session {row.id!r} keeps no {_said(point)}")
-    if isinstance(stored, Gone | Damaged):
-        raise life.refusal(row.id, stored)
-    last = stored.records[-1].step if stored.records else stored.checkpoint.step
-    step = last if point.step is None else point.step
-    host = session.host
-    state = host.replayed(stored.checkpoint.state, stored.records, last - step)
-    return Target(host, step, state)
-
-
-def _said(point: Point) -> str:
-    if point.snapshot is not None:
-        return f"snapshot {point.snapshot!r}"
-    return f"step {point.step}" if point.revision is None else f"revision {point.revision}"
 
 
 def _differences(old: Host, new: Host) -> list[str]:
@@ -264,8 +240,8 @@ def _hold(session: Session, guard: Guard) -> None:
 def _replayed(session: Session, record: Record, guard: Guard) -> Moved:
     if record.fingerprint != guard.fingerprint:
         raise key_reused(guard.key)
-    row = session.row
-    return Moved(record.step, record.revision, row.incarnation, row.version, True)
+    row, version = session.row, record.outputs.decode() or session.row.version
+    return Moved(record.step, record.revision, row.incarnation, version, True)
 
 
 async def _snapshots(life: Lifecycle, session: Session) -> list[Checkpoint]:

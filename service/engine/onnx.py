@@ -61,14 +61,20 @@ class OnnxCpu:
 
     def gather(self, arrays: Sequence[NDArray[Any]], slots: Sequence[int]) -> list[NDArray[Any]]:
         """See `Backend`."""
-        return [array[slots] for array in arrays]
+        index = np.array(slots, np.intp)
+        return [array.take(index, 0) for array in arrays]  # half of what indexing takes
 
     def scatter(
         self, arrays: Sequence[NDArray[Any]], slots: Sequence[int], state: list[NDArray[Any]]
     ) -> None:
         """See `Backend`."""
+        if len(slots) == 1:  # a session placed: a plain copy takes a quarter
+            for array, rows in zip(arrays, state, strict=True):
+                array[slots[0]] = rows[0]
+            return
+        index = np.array(slots, np.intp)
         for array, rows in zip(arrays, state, strict=True):
-            array[slots] = rows[: len(slots)]
+            array[index] = rows[: len(slots)]
 
     def step(self, x: Floats, state: list[NDArray[Any]]) -> tuple[Floats, list[NDArray[Any]]]:
         """See `Backend`."""

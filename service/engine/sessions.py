@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from service.engine.job import Job
 
 ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~-]{0,63}")
-KEPT_REPLIES = 16
 
 
 class Session:
@@ -26,10 +25,12 @@ class Session:
     `pins` counts the jobs that hold it on the device; `unsaved` the rows since its checkpoint.
     """
 
-    __slots__ = ("host", "inflight", "jobs", "pins", "replies", "row", "saved", "slot", "unsaved")
+    __slots__ = (
+        "host", "inflight", "jobs", "kept", "pins", "replies", "row", "saved", "slot", "unsaved",
+    )  # fmt: skip
 
-    def __init__(self, row: SessionRow, host: Host) -> None:
-        self.row, self.host = row, host
+    def __init__(self, row: SessionRow, host: Host, kept_replies: int = 16) -> None:
+        self.row, self.host, self.kept = row, host, kept_replies
         self.slot: int | None = None
         self.saved: bytes | None = None
         self.pins = 0
@@ -49,10 +50,10 @@ class Session:
         return "device" if self.slot else "host"
 
     def remember(self, record: Record) -> None:
-        """Keep a reply for repeats of its key, the last 16 of them."""
+        """Keep a reply for repeats of its key: as many of them as the store keeps."""
         if record.key is not None:
             self.replies[record.key] = record
-            while len(self.replies) > KEPT_REPLIES:
+            while len(self.replies) > self.kept:
                 self.replies.popitem(last=False)
 
     def info(self) -> SessionInfo:

@@ -45,7 +45,7 @@ def command_of(script: str, change: Change, born: str, retention: Retention) -> 
     args: Args = (
         *(change.expected or ("", 0)),
         change.ended or "",
-        max(round(retention.tombstone_s * 1000), 1),
+        round(retention.tombstone_s * 1000),
         row.incarnation,
         row.revision,
         sealed(row),

@@ -49,19 +49,19 @@ local function is_there(all)
   return name == '' and last == tonumber(at)
 end
 
--- Where the checkpoint before the history is, and those that no row of it is rebuilt from: all
--- before that one, and behind it those that are not the first of their band.
+-- The revision of the checkpoint before the history, if there is one, and the checkpoints that no
+-- row of it is rebuilt from: all before that one, and behind it those not the first of their band.
 local function outdated_points(plain)
-  local base, found = 1, {}
+  local base, start, found = 1, 0, {}
   for index, point in ipairs(plain) do
-    if weight - point.weight >= history_rows then base = index end
+    if weight - point.weight >= history_rows then base, start = index, point.revision end
   end
   for index = 1, base - 1 do found[index] = plain[index] end
   for index = base + 1, #plain - 1 do
     local point = plain[index]
     if point.band == plain[index - 1].band and point.flag == 'p' then found[#found + 1] = point end
   end
-  return plain[base].revision, found
+  return start, found
 end
 
 -- Records up to a revision are only kept as replies.
@@ -104,7 +104,7 @@ if lives then
     return {2, held[3] or ''}
   end
   if ended ~= '' then
-    redis.call('SET', gone, ended, 'PX', tombstone_ms)
+    if tombstone_ms ~= '0' then redis.call('SET', gone, ended, 'PX', tombstone_ms) end
     redis.call('UNLINK', session, log, kept, keys, points, states)
     return {0, held[4], held[5]}
   end

@@ -56,20 +56,22 @@ class Link:
             raise
         self.cluster = home.info.get("cluster_enabled") == "1"
         if self.cluster:
-            await self._learn()
+            until = asyncio.get_running_loop().time() + self._timeout_s
+            await self._learn(until)
             for address in {address for _, _, address in self._slots}:
-                await self._server(address).run([Command("", ("PING",))], False)
+                await self._server(address).run([Command("", ("PING",))], until)
                 if (refused := self._server(address).refused) is not None:
                     raise refused
 
     async def ask(self, *commands: Command) -> list[Any]:
         """The answers to commands that may be run twice. Raises StoreUnavailable."""
-        return await self._reads.run(commands) if commands else []
+        return _answered(await self._reads.run(commands), sent=False) if commands else []
 
     async def commit(self, commands: Sequence[Command]) -> list[Any]:
         """The answers to commands of which none is run twice; as one transaction, which is in the
         server's log whole or not at all, where there is one server. Raises StoreUnavailable."""
-        return await self._commits.run(commands)
+        results = await self._commits.run(commands)
+        return _answered(results, sent=not all(_is_unsent(result) for result in results))
 
     async def _run_again(self, commands: Sequence[Command]) -> list[Any]:
         return await self._run(commands, again=True)
@@ -78,13 +80,13 @@ class Link:
         return await self._run(commands, again=False)
 
     async def _run(self, commands: Sequence[Command], again: bool) -> list[Any]:
-        """The answer to each command: a value, or a ResponseError that is about its session."""
+        """What came of each command in the end: tried until it is answered, or it is time."""
         loop = asyncio.get_running_loop()
         until, pause = loop.time() + self._timeout_s, PAUSE_S
         results: list[Any] = [None] * len(commands)
         left = list(range(len(commands)))
         while True:
-            answers = await self._attempt([commands[at] for at in left], not again)
+            answers = await self._attempt([commands[at] for at in left], until, not again)
             for at, answer in zip(left, answers, strict=True):
                 results[at] = answer
             left = [at for at in left if _is_worth_another(results[at], again)]
@@ -93,10 +95,7 @@ class Link:
             await asyncio.sleep(pause)
             pause = min(pause * 2, 0.2)
             if self.cluster:
-                await self._learn()
-        if unavailable := [result for result in results if _is_away(result)]:
-            sent = not again and not all(_is_unsent(result) for result in results)
-            raise StoreUnavailable(f"Redis: {unavailable[0]}", sent)
+                await self._learn(until)
         return results
 
     async def close(self) -> None:
@@ -106,15 +105,15 @@ class Link:
         for server in self._servers.values():
             await server.close()
 
-    async def _attempt(self, commands: Sequence[Command], whole: bool) -> list[Any]:
+    async def _attempt(self, commands: Sequence[Command], until: float, whole: bool) -> list[Any]:
         if not self.cluster:
-            return await self._server(self._home).run(commands, whole)
+            return await self._server(self._home).run(commands, until, whole)
         places: dict[Address, list[int]] = {}
         for at, command in enumerate(commands):
             places.setdefault(self._place(command.key), []).append(at)
         answers = await asyncio.gather(
             *(
-                self._server(place).run([commands[at] for at in numbers], False)
+                self._server(place).run([commands[at] for at in numbers], until)
                 for place, numbers in places.items()
             )
         )
@@ -122,19 +121,19 @@ class Link:
         for numbers, answer in zip(places.values(), answers, strict=True):
             for at, result in zip(numbers, answer, strict=True):
                 if type(result) is AskError:
-                    result = await self._ask(result, commands[at])
+                    result = await self._ask(result, commands[at], until)
                 results[at] = result
         return results
 
-    async def _ask(self, error: AskError, command: Command) -> Any:
+    async def _ask(self, error: AskError, command: Command, until: float) -> Any:
         """A slot is on its way to another server: ask there, this once."""
         server = self._server((error.host, error.port))
-        return (await server.run([Command("", ("ASKING",)), command], False))[1]
+        return (await server.run([Command("", ("ASKING",)), command], until))[1]
 
-    async def _learn(self) -> None:
+    async def _learn(self, until: float) -> None:
         """Which server has which slots, of the first that answers."""
         for server in list(self._servers.values()):
-            (answer,) = await server.run([Command("", ("CLUSTER", "SLOTS"))], False)
+            (answer,) = await server.run([Command("", ("CLUSTER", "SLOTS"))], until)
             if isinstance(answer, list):
                 self._slots = [
                     (first, last, (host.decode() or self._home[0], port))
@@ -160,6 +159,15 @@ class Link:
         servers = self._servers.values()
         waited = [now - server.away_since for server in servers if server.away_since is not None]
         return any(server.refused for server in servers) or max(waited, default=0) > self._timeout_s
+
+
+def _answered(results: list[Any], sent: bool) -> list[Any]:
+    """The answers: values, and ResponseErrors that are about their session. Raises
+    StoreUnavailable where one is missing."""
+    away = next((result for result in results if _is_away(result)), None)
+    if away is not None:
+        raise StoreUnavailable(f"Redis: {away}", sent)
+    return results
 
 
 def _is_worth_another(result: Any, again: bool) -> bool:

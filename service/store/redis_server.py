@@ -63,10 +63,13 @@ class Server:
         self.info: dict[str, str] = {}
         self.refused: StoreRefused | None = None
 
-    async def run(self, commands: Sequence[Command], whole: bool) -> list[Any]:
+    async def run(
+        self, commands: Sequence[Command], until: float, whole: bool = False
+    ) -> list[Any]:
         """What came of each command: a value, a ResponseError, an `Unsent` or an `Unknown`.
 
-        whole: as one transaction, which the server's log has whole or not at all.
+        until: by when they are sent, or not at all, in the loop's time; an answer has the
+        server's time-out. whole: as one transaction, which its log has whole or not at all.
         """
         loop = asyncio.get_running_loop()
         if loop.time() < self._try_at:
@@ -74,12 +77,12 @@ class Server:
         if self.away_since is not None:
             self._failed(loop.time())  # the next call waits for what this one finds
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout_at(until):
                 await self._free.acquire()
         except TimeoutError:
             return [Unsent("no connection is free")] * len(commands)
         try:
-            return await self._run(commands, whole)
+            return await self._run(commands, until, whole)
         finally:
             self._free.release()
 
@@ -87,9 +90,9 @@ class Server:
         """Let go of every connection."""
         await self._pool.aclose()
 
-    async def _run(self, commands: Sequence[Command], whole: bool) -> list[Any]:
+    async def _run(self, commands: Sequence[Command], until: float, whole: bool) -> list[Any]:
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout_at(until):
                 connection = await self._pool.get_connection()
         except (RedisError, OSError, TimeoutError, NotReady, StoreRefused) as error:
             await self._lost(str(error) or "it does not answer")

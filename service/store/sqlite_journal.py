@@ -18,6 +18,7 @@ CLEARED_ROWS = 1024  # of the journal, deleted at a time
 NAMES = len(RECORD_COLUMNS.split(", "))
 INSERT = f"INSERT INTO records ({RECORD_COLUMNS}) VALUES ({', '.join('?' * NAMES)})"
 APPEND = f"INSERT INTO journal (seq, {RECORD_COLUMNS}) VALUES ({', '.join('?' * (NAMES + 1))})"
+FORGET = "DELETE FROM journal WHERE id / 4294967296 IN (SELECT value FROM json_each(?))"
 ALL = f"SELECT seq, {RECORD_COLUMNS} FROM journal ORDER BY seq"
 SETTLED = """SELECT sid, (SELECT max(id) FROM records
 WHERE id BETWEEN sid * 4294967296 AND sid * 4294967296 + 4294967295)
@@ -53,6 +54,7 @@ class Journal:
         self._db = db
         self._new: dict[int, Columns] = {}
         self._settled: list[Columns] = []
+        self._ended: list[int] = []
         self.forget()
 
     def of(self, sid: int) -> list[Columns]:
@@ -75,14 +77,16 @@ class Journal:
             self._new.pop(seq, None)
 
     def settle_all(self) -> None:
-        """So do everybody's."""
+        """So do everybody's, and the journal is emptied."""
         for sid in list(self._waiting):
             self.settle(sid)
+        self._cleared -= CLEARED_ROWS
 
     def drop(self, sid: int) -> None:
-        """The session has ended."""
+        """The session has ended: the journal keeps nothing of it, not even what is settled."""
         for seq, _ in self._waiting.pop(sid, ()):
             self._new.pop(seq, None)
+        self._ended.append(sid)
 
     def flush(self) -> int:
         """Write what is new. About how many pages it took. Raises sqlite3.Error."""
@@ -93,18 +97,24 @@ class Journal:
         if self._settled:
             self._db.executemany(INSERT, self._settled)
         pages = 1 + len(self._new) // 8 + len(self._settled) // 4
-        done = self._oldest() - 1 if self._waiting else self._seq
-        if done - self._cleared >= CLEARED_ROWS:
-            self._db.execute("DELETE FROM journal WHERE seq <= ?", (done,))
-            self._cleared = done
         self._new.clear()
         self._settled.clear()
         return pages
 
+    def clean(self) -> None:
+        """Delete what is settled, once it is much, and what has ended. Raises sqlite3.Error."""
+        if self._ended:
+            self._db.execute(FORGET, (str(self._ended),))
+            self._ended.clear()
+        done = self._oldest() - 1 if self._waiting else self._seq
+        if done - self._cleared >= CLEARED_ROWS:
+            self._db.execute("DELETE FROM journal WHERE seq <= ?", (done,))
+            self._cleared = done
+
     def forget(self) -> None:
         """Start over from what is in the file."""
-        self._new.clear()
-        self._settled.clear()
+        for undone in (self._new, self._settled, self._ended):
+            undone.clear()
         self._waiting = waiting_in(self._db)
         first, last = self._db.execute("SELECT min(seq), max(seq) FROM journal").fetchone()
         self._seq, self._cleared = last or 0, (first or 1) - 1

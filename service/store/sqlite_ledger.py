@@ -74,6 +74,7 @@ class Ledger:
         self._pool = Pool(db)
         self._journal = Journal(db)
         self._trims: list[Known] = []
+        self._damaged: dict[SessionKey, Damaged] = {}
 
     @property
     def counts(self) -> dict[tuple[str, str], int]:
@@ -97,6 +98,7 @@ class Ledger:
         """
         outcomes = [self._apply(change) for change in changes]
         self._flush()
+        self._journal.clean()
         while len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
         return outcomes
@@ -108,13 +110,20 @@ class Ledger:
         self._pool.forget()
         self._journal.forget()
 
+    def condemn(self, key: SessionKey, error: sqlite3.Error) -> None:
+        """A change of this session met a damaged page: do not try the next ones."""
+        self._damaged[key] = Damaged(f"the file is damaged where the session is: {error}")
+
     def settle(self) -> None:
         """Bring the journal's records to their place."""
         self._journal.settle_all()
         self._flush()
+        self._journal.clean()
 
     def _apply(self, change: Change) -> Outcome:
         key, record = change.row.key, change.record
+        if key in self._damaged:
+            return self._damaged[key]
         try:
             known = self._find(key)
             if isinstance(known, Gone):

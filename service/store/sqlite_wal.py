@@ -25,9 +25,8 @@ CHUNK = 1 << 20
 class LogKeeper:
     """One thread and its connection."""
 
-    def __init__(self, db: sqlite3.Connection, copied_at: int = COPIED_AT) -> None:
-        self._db, self._copied_at = db, copied_at
-        self._copied = 0
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db, self._copied = db, 0
         self._asked = self._little = False
         self._calls: SimpleQueue[bool] = SimpleQueue()  # False: stop
         self._thread = threading.Thread(target=self._run, name="ntm-store-log", daemon=True)
@@ -39,7 +38,7 @@ class LogKeeper:
             self._little = self._asked = False
             self._copied = pages
             db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-        elif pages - self._copied >= self._copied_at and not self._asked:
+        elif pages - self._copied >= COPIED_AT and not self._asked:
             self._asked = True
             self._calls.put(True)
 

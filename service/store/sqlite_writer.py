@@ -5,6 +5,9 @@
 With a window of 0 their outcomes are told once the transaction is committed. Otherwise they are
 told once applied, and the transaction stays open for as long as the window before it is committed.
 Reads run here too, after it: so they see all that was acknowledged and nothing that may be undone.
+
+A transaction that met a damaged page cannot be committed any more, not even what came before. It
+is abandoned, and what was applied in it is applied again in another.
 """
 
 from __future__ import annotations
@@ -26,7 +29,8 @@ from service.store.store import Change, Damaged, Outcome, StoreUnavailable
 
 log = logging.getLogger("ntm.store")
 GAP_S = 0.001  # between two long transactions, for `ntm store compact` to write in
-MERGED = 256  # calls in one transaction, at most
+MERGED = 256  # calls in one transaction, at most, that has no window
+APPLIED = 8192  # changes in one transaction, after which it is committed before its time
 HERE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH)
 
 Work = Callable[[View], Any]
@@ -42,7 +46,7 @@ class Job(NamedTuple):
     future: asyncio.Future[Any]
 
 
-def is_here(error: sqlite3.Error) -> bool:
+def is_here(error: BaseException) -> bool:
     """Is it about what is stored here, and not about the whole file or disk?"""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in HERE
 
@@ -55,7 +59,8 @@ class Writer:
     ) -> None:
         self._db, self._ledger, self._log, self._window_s = db, ledger, log_keeper, window_s
         self._jobs: SimpleQueue[Job] = SimpleQueue()
-        self._until = 0.0  # when the open transaction is committed
+        self._applied: list[Change] = []  # and not committed
+        self._until = 0.0  # when they are to be
         self._thread = threading.Thread(target=self._run, name="ntm-store-writer", daemon=True)
         self._loop = asyncio.get_running_loop()
         self._thread.start()
@@ -88,10 +93,10 @@ class Writer:
             self._tell([(job, self._called(job)) for job in jobs if job.kind == "read"])
 
     def _taken(self) -> list[Job]:
-        """The jobs that wait; at least one, unless the open transaction's time is up."""
+        """The jobs that wait; at least one, unless it is time to commit."""
         jobs: list[Job] = []
         with suppress(Empty):
-            if self._db.in_transaction:
+            if self._db.in_transaction or self._applied:
                 jobs.append(self._jobs.get(timeout=max(0.0, self._until - monotonic())))
             else:
                 jobs.append(self._jobs.get())
@@ -100,71 +105,77 @@ class Writer:
         return jobs
 
     def _write(self, jobs: list[Job], stopping: bool) -> None:
-        if jobs and not self._db.in_transaction:
-            self._db.execute("BEGIN IMMEDIATE")
-            self._until = monotonic() + self._window_s
-        results = self._perform(jobs)
+        if jobs or self._applied:
+            self._begin()
+        outcomes = iter(self._apply([change for job in jobs for change in job.changes]))
+        results: list[tuple[Job, Any]] = []
+        for job in jobs:
+            told = [next(outcomes) for _ in job.changes]
+            results.append((job, told if job.kind == "commit" else self._called(job)))
         if stopping:
             self._ledger.settle()
         if self._window_s:
             self._tell(results)
-        if self._db.in_transaction and (stopping or self._until <= monotonic()):
+        full = len(self._applied) >= APPLIED
+        if self._db.in_transaction and (stopping or full or self._until <= monotonic()):
             self._commit()
         if not self._window_s:
             self._tell(results)
 
-    def _perform(self, jobs: list[Job]) -> list[tuple[Job, Any]]:
-        outcomes = iter(self._apply([change for job in jobs for change in job.changes]))
-        results: list[tuple[Job, Any]] = []
-        for job in jobs:
-            if job.kind == "commit":
-                results.append((job, [next(outcomes) for _ in job.changes]))
-            else:
-                results.append((job, self._called(job)))
-        return results
+    def _begin(self) -> None:
+        """Begin a transaction where none is, with what was applied to an abandoned one."""
+        if self._db.in_transaction:
+            return
+        self._until = monotonic() + self._window_s
+        self._db.execute("BEGIN IMMEDIATE")
+        again, self._applied = self._applied, []
+        try:
+            self._apply(again)
+        except Exception:
+            self._applied = again
+            raise
+
+    def _apply(self, changes: list[Change]) -> list[Outcome]:
+        """All at once; where that fails for some of them, each by itself, so that it costs the
+        damaged session's changes alone."""
+        try:
+            outcomes = self._ledger.apply(changes)
+        except Exception as error:
+            self._abandon()
+            if isinstance(error, sqlite3.Error) and not is_here(error):
+                raise
+            return [self._alone(change) for change in changes]
+        self._applied += changes
+        return outcomes
+
+    def _alone(self, change: Change) -> Outcome:
+        self._begin()
+        try:
+            (outcome,) = self._ledger.apply([change])
+        except Exception as error:
+            self._abandon()
+            if isinstance(error, sqlite3.Error) and not is_here(error):
+                raise
+            log.exception("session %s: a change cannot be stored", change.row.id)
+            if isinstance(error, sqlite3.Error):
+                self._ledger.condemn(change.row.key, error)
+            return Damaged(f"the change cannot be stored: {error}")
+        self._applied.append(change)
+        return outcome
 
     def _called(self, job: Job) -> Any:
         try:
             return None if job.work is None else job.work(self._ledger.view)
         except Exception as error:  # told to its caller alone
+            if is_here(error) and self._db.in_transaction:
+                self._abandon()
+                with suppress(sqlite3.Error):  # else the next round does
+                    self._begin()
             return error
 
-    def _apply(self, changes: list[Change]) -> list[Outcome]:
-        """All at once; where something stored is damaged, each by itself, so that it costs the
-        damaged session's changes alone."""
-        if self._window_s:  # the transaction may have others in it
-            self._db.execute("SAVEPOINT jobs")
-        try:
-            outcomes = self._ledger.apply(changes)
-        except sqlite3.Error as error:
-            self._undo()
-            if not is_here(error):
-                raise
-            outcomes = [self._alone(change) for change in changes]
-        if self._window_s:
-            self._db.execute("RELEASE jobs")
-        return outcomes
-
-    def _alone(self, change: Change) -> Outcome:
-        self._db.execute("SAVEPOINT alone")
-        try:
-            (outcome,) = self._ledger.apply([change])
-        except sqlite3.Error as error:
-            self._db.execute("ROLLBACK TO alone")
-            self._ledger.forget()
-            if not is_here(error):
-                raise
-            outcome = Damaged(f"the file is damaged where the session is: {error}")
-        self._db.execute("RELEASE alone")
-        return outcome
-
-    def _undo(self) -> None:
-        """Take back what was applied last."""
-        if self._window_s and self._db.in_transaction:
-            self._db.execute("ROLLBACK TO jobs")
-        elif self._db.in_transaction:
+    def _abandon(self) -> None:
+        if self._db.in_transaction:
             self._db.execute("ROLLBACK")
-            self._db.execute("BEGIN IMMEDIATE")
         self._ledger.forget()
 
     def _commit(self) -> None:
@@ -172,22 +183,25 @@ class Writer:
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
             raise StoreUnavailable(f"the commit failed: {error}", sent=True) from error
+        self._applied.clear()
         self._log.committed(self._db, self._ledger.pages)
         if self._window_s:
             sleep(GAP_S)
 
     def _failed(self, jobs: list[Job], error: Exception) -> None:
-        """Nothing of the transaction is in the file, unless its commit failed half-way."""
-        try:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            self._ledger.forget()
-        except sqlite3.Error:
-            log.exception("a transaction could not be rolled back")
-        if self._window_s and jobs:
-            log.error("acknowledged changes of the last %g s are lost: %s", self._window_s, error)
+        """The transaction is abandoned. What was acknowledged stays, to be committed later; of
+        the rest nothing is in the file, unless a commit failed half-way."""
         if isinstance(error, sqlite3.Error):
             error = StoreUnavailable(f"the store failed: {error}")
+        log.error("%s", error)
+        if self._window_s:
+            self._until = monotonic() + self._window_s
+        else:
+            self._applied.clear()
+        try:
+            self._abandon()
+        except sqlite3.Error:
+            log.exception("a transaction could not be rolled back")
         self._tell([(job, error) for job in jobs])
 
     def _tell(self, results: list[tuple[Job, Any]]) -> None:

@@ -49,7 +49,12 @@ class SessionRow(msgspec.Struct, frozen=True):
 
 
 class Record(msgspec.Struct, frozen=True):
-    """One acknowledged mutation and its reply. Rows and outputs are raw float32, row-major."""
+    """One acknowledged mutation and its reply.
+
+    A step's rows and outputs are raw float32, row-major. Another mutation of an existing session
+    tells in `rows` the version and the bundle's fingerprint that it left, in `outputs` the version
+    it came to.
+    """
 
     kind: str  # "create", "step", "reset", "restore", "import" or "migrate"
     revision: int  # after it

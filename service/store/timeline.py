@@ -85,6 +85,8 @@ def outdated(
     if oldest is not None:
         base = max((at for at, mark in enumerate(plain) if mark.revision < oldest), default=0)
     start = plain[base].revision if plain else 0
+    if oldest is not None:
+        start = min(start, oldest - 1)  # a creation's record is as old as the first checkpoint
     keyed = [mark.revision for mark in records if mark.key is not None]
     replies = set(keyed[-retention.replies :]) if retention.replies else set[int]()
     dropped = [m.revision for m in records if m.revision <= start and m.revision not in replies]

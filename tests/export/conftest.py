@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.bundles import make_bundle
 
 # X=6, Y=4, N=7, M=5, H=8, R=2, W=3: pairwise distinct but for none.
-SMALL = {
+SMALL: dict[str, Any] = {
     "input_size": 6,
     "output_size": 4,
     "memory_size": 7,

@@ -149,17 +149,29 @@ def test_what_is_not_finite_fails(step: StepModule, value: float) -> None:
         measure(step, broken, "mutant")
 
 
-def test_a_mistake_only_where_the_artefact_itself_goes_fails(step: StepModule) -> None:
-    """Small enough a mistake not to show from the network's states, but it leads elsewhere."""
-    run, here = eager(step), [0.0]
+def test_a_mistake_only_in_states_the_network_itself_never_comes_to_fails(
+    step: StepModule,
+) -> None:
+    """Its memory is always a little off, and it is wrong only where the memory is."""
+    run, known = eager(step), {step.initial_state()[0].numpy().tobytes(), bytes(4 * 7 * 5)}
 
-    def drifting(inputs: Arrays) -> Arrays:
+    def mutant(inputs: Arrays) -> Arrays:
         outputs = run(inputs)
-        outputs[1] = outputs[1] + np.float32(4e-6)
-        if abs(float(inputs[1].flat[0]) - here[0]) < 1e-9:
-            return outputs
-        here[0] = float(inputs[1].flat[0])
-        return outputs
+        right = all(memory.tobytes() in known for memory in inputs[1])
+        known.update(memory.tobytes() for memory in outputs[1])
+        bias = np.float32(0 if right else 1)
+        return [outputs[0] + bias, outputs[1] + np.float32(4e-6), *outputs[2:]]
 
-    difference = measure(step, drifting, "biased")
-    assert difference.drift > difference.step
+    with pytest.raises(ParityError, match="'y'.*from its own state"):
+        measure(step, mutant, "mutant")
+
+
+def test_what_strays_further_with_every_step_fails_by_its_drift(step: StepModule) -> None:
+    run = eager(step)
+
+    def straying(inputs: Arrays) -> Arrays:
+        outputs = run(inputs)
+        return [outputs[0], *(output + np.float32(9e-6) for output in outputs[1:])]
+
+    with pytest.raises(ParityError, match="within 0.001 .*free-running"):
+        measure(step, straying, "mutant")

@@ -65,7 +65,7 @@ class CrashingStore:
         return outcomes
 
 
-async def open_store(settings: Any) -> CrashingStore:
+async def open_store(settings: Any) -> Any:
     """The store of the settings, made to crash."""
     return CrashingStore(await open_real_store(settings))
 
@@ -95,6 +95,6 @@ def cut_replies() -> None:
 
 
 if __name__ == "__main__":
-    vars(process)["open_store"] = open_store
+    process.open_store = open_store
     cut_replies()
     sys.exit(process.main())

@@ -30,6 +30,8 @@ HITS = max(1, KILLS // 10)  # of each point
 CLIENTS = 32
 ROOT = Path(__file__).parents[3]
 
+pytestmark = pytest.mark.crash
+
 
 @pytest.fixture(scope="module")
 def reference() -> Reference:

@@ -33,6 +33,8 @@ ROUNDS = max(3, KILLS // 4)
 CLIENTS = 12
 CONFIG = Path(__file__).parents[3] / "deploy" / "haproxy" / "haproxy.cfg"
 
+pytestmark = pytest.mark.crash
+
 
 @pytest.fixture(scope="module")
 def reference() -> Reference:

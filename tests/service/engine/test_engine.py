@@ -404,20 +404,26 @@ async def test_a_key_older_than_the_kept_replies_is_answered_at_once(driver: Dri
 async def test_a_key_that_only_the_store_knows_is_answered_from_there(
     make_driver: MakeDriver,
 ) -> None:
-    store = MemoryStore()
-    here, there = make_driver(store=store), make_driver(store=store)
+    class Brief(MemoryStore):
+        """Lists no replies when a session is loaded, and knows them when it is written."""
+
+        async def load(self, key: SessionKey) -> Stored | Gone | Damaged:
+            stored = await super().load(key)
+            return stored._replace(replies=[]) if isinstance(stored, Stored) else stored
+
+    store = Brief()
+    here, there, yonder = (make_driver(store=store) for _ in range(3))
     await here.create("s")
-    await there.describe("s")  # held there, at revision 1
+    for driver in (there, yonder):
+        await driver.describe("s")  # held there, at revision 1
     first = await here.stepped("s", rows_of(0, 3), guard=key("k"))
 
     again = await there.stepped("s", rows_of(0, 3), guard=key("k"))
-    other = await there.step("s", rows_of(1, 3), guard=key("k", b"other")).settled()
+    other = await yonder.step("s", rows_of(1, 3), guard=key("k", b"other")).settled()
 
     assert again.replayed and again.outputs == first.outputs and again.step == 3
     assert other.code == "key_reused"
     assert (await there.stepped("s", rows_of(1, 1))).step == 4
-    for driver in (here, there):
-        await driver.at_rest()
 
 
 async def test_an_if_match_that_holds_lets_the_step_through_and_another_does_not(
@@ -562,6 +568,33 @@ async def test_what_waits_behind_a_lost_commit_sees_what_the_store_has(
     assert "the answer never came" in caplog.text
 
 
+async def test_a_commit_that_was_written_and_lost_shows_in_the_next_read(
+    make_driver: MakeDriver, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Mute(MemoryStore):
+        mute = False
+
+        async def commit(self, changes: Sequence[Change]) -> list[Outcome]:
+            outcomes = await super().commit(changes)
+            if self.mute:
+                raise StoreUnavailable("the answer never came", sent=True)
+            return outcomes
+
+    store = Mute()
+    driver = make_driver(store=store)
+    await driver.create("s")
+    store.mute = True
+    assert (await driver.step("s", rows_of(0, 2), guard=key("k")).settled()).code == (
+        "commit_unknown"
+    )
+    store.mute = False
+
+    assert (await driver.describe("s")).step == 2
+    again = await driver.stepped("s", rows_of(0, 2), guard=key("k"))
+    assert again.replayed and again.step == 2
+    assert (await driver.stepped("s", rows_of(1, 2))).step == 4
+
+
 async def test_a_damaged_session_is_told_and_harms_no_other(make_driver: MakeDriver) -> None:
     class Rotten(MemoryStore):
         rotten = False
@@ -586,7 +619,7 @@ async def test_a_damaged_session_is_told_and_harms_no_other(make_driver: MakeDri
 async def test_a_drain_answers_what_was_taken_in_and_refuses_the_rest(driver: Driver) -> None:
     for n in range(3):
         await driver.create(f"s{n}")
-    answers = [driver.step(f"s{n}", rows_of(n, 100)) for n in range(3)]
+    answers = [driver.step(f"s{n}", rows_of(n, 600)) for n in range(3)]
     answers.append(driver.step("s0", rows_of(5, 2)))
 
     draining = asyncio.ensure_future(driver.engine.drain())
@@ -595,7 +628,7 @@ async def test_a_drain_answers_what_was_taken_in_and_refuses_the_rest(driver: Dr
     await asyncio.wait_for(draining, 20)
 
     assert [error.code for error in late] == ["draining", "draining"]
-    assert [answer.got[0].step for answer in answers] == [100, 100, 100, 102]
+    assert [answer.got[0].step for answer in answers] == [600, 600, 600, 602]
 
 
 async def test_a_drain_of_a_refused_and_a_failed_call_ends_at_once(driver: Driver) -> None:

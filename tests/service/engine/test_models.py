@@ -11,7 +11,7 @@ import torch
 
 from export.bundle import STEP_TORCHSCRIPT, Bundle, BundleError, read_bundle, write_manifest
 from service.engine.metrics import EngineMetrics
-from service.engine.models import load_host, load_hosts, pick_backend
+from service.engine.models import load_host, load_hosts, pick_backend, slots_of
 from service.engine.onnx import OnnxCpu
 from service.engine.runtime import BackendError
 from service.engine.torchscript import TorchScript
@@ -116,3 +116,30 @@ def test_auto_is_the_cpu_where_there_is_no_cuda(bundle: Bundle) -> None:
     for runtime in ("auto", "onnx", "torchscript"):
         wanted = msgspec.convert({"runtime": runtime, "trust_code": True}, Settings)
         assert pick_backend(bundle, wanted).device == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("states", "models", "slots"),
+    [(0, 2, 5), (8, 2, 4), (9, 2, 4), (100, 2, 5), (1, 2, 3), (8, 1, 5)],
+    ids=["no budget", "split", "rounded down", "never above NTM_SLOTS", "at least 3", "one model"],
+)
+def test_a_budget_of_bytes_is_split_evenly_over_the_models(
+    bundle: Bundle, states: int, models: int, slots: int
+) -> None:
+    slot_bytes = sum(tensor.nbytes for tensor in bundle.manifest.state)
+    wanted = settings(bundle.folder, device_state_bytes=states * slot_bytes)
+
+    assert slots_of(bundle, wanted, models) == slots
+
+
+def test_a_model_gets_as_many_slots_as_its_share_of_the_budget_holds(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    copy_as(bundle, tmp_path / "a", "1")
+    copy_as(bundle, tmp_path / "b", "2")
+    slot_bytes = sum(tensor.nbytes for tensor in bundle.manifest.state)
+
+    hosts = load_hosts(settings(tmp_path, device_state_bytes=8 * slot_bytes), EngineMetrics())
+
+    assert [(host.arena.slots, host.runtime.slots) for host in hosts] == [(4, 4), (4, 4)]
+    assert sum(host.runtime.arrays[0].nbytes for host in hosts) <= 8 * slot_bytes

@@ -22,6 +22,7 @@ from tests.service.store.redis_server import RedisServer
 from tests.service.store.redis_store import (
     KEY,
     created,
+    creation,
     opened,
     replay_of,
     step,
@@ -71,6 +72,26 @@ async def test_one_stale_change_does_not_keep_the_others_of_its_tick(redis_store
     await stepped(redis_store, rows[1])
     outcomes = await redis_store.commit([step(row) for row in rows])
     assert [type(outcome) for outcome in outcomes] == [Committed, Stale, Committed]
+
+
+async def test_a_change_meant_for_an_earlier_session_of_the_id_is_stale(
+    redis_store: RedisStore, raw_redis: Any
+):
+    old = await created(redis_store)
+    ended = Change(old, (old.incarnation, old.revision), ended="deleted")
+    assert await redis_store.commit([ended]) == [Committed()]
+    anew = creation(incarnation="second")
+    assert await redis_store.commit([anew]) == [Committed()]
+    assert await redis_store.commit([step(old)]) == [Stale(anew.row)]
+    assert not await raw_redis.exists(keys_of(KEY)[-1])  # the first one's tombstone
+
+
+async def test_the_changes_of_a_tick_are_one_transaction(redis_store: RedisStore, raw_redis: Any):
+    rows = [await created(redis_store, SessionKey("acme", f"s{at}")) for at in range(3)]
+    before = (await raw_redis.info("commandstats")).get("cmdstat_exec", {"calls": 0})["calls"]
+    assert await redis_store.commit([step(row) for row in rows]) == [Committed()] * 3
+    stats = await raw_redis.info("commandstats")
+    assert stats["cmdstat_exec"]["calls"] == before + 1
 
 
 async def test_scripts_that_the_server_forgot_are_loaded_again(

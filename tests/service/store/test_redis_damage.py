@@ -102,3 +102,16 @@ async def test_a_damaged_record_is_not_shown_in_the_history_or_replayed(
     await spoil_record(raw_redis, dict(zip(PARTS, keys_of(KEY), strict=True)))
     assert isinstance(await redis_store.history(KEY, None, 10), Damaged)
     assert isinstance((await redis_store.commit([change]))[0], Damaged)
+
+
+@pytest.mark.parametrize("part", ["log", "keys", "points", "states"])
+async def test_a_change_that_fails_on_a_damaged_session_leaves_it_as_it_was(
+    part: str, redis_store: RedisStore, raw_redis: Any
+):
+    row = await stepped(redis_store, await created(redis_store))
+    names: dict[str, str] = dict(zip(PARTS, keys_of(KEY), strict=True))
+    await raw_redis.set(names[part], "something else")
+    before = {name: await raw_redis.dump(name) for name in names.values()}
+    outcomes = await redis_store.commit([step(row, key="k", state=b"state")])
+    assert [type(outcome) for outcome in outcomes] == [Damaged]
+    assert {name: await raw_redis.dump(name) for name in names.values()} == before

@@ -17,6 +17,7 @@ from service.store.store import (
     Gone,
     Retention,
     SessionKey,
+    Stale,
     Stored,
 )
 from tests.service.store.redis_server import RedisServer
@@ -99,3 +100,13 @@ async def test_a_session_that_is_not_listed_is_listed_when_it_is_loaded(
     assert await redis_store.rows("acme", None, 10, None) == [row]
     assert await redis_store.expired(row.expires_at, 10) == [row]
     assert await redis_store.count(("copy", "1")) == 1
+
+
+async def test_a_creation_that_came_second_leaves_no_trace_in_the_lists(redis_store: RedisStore):
+    row = await created(redis_store)
+    assert await redis_store.commit([creation(incarnation="second")]) == [Stale(row)]
+    assert await redis_store.rows("acme", None, 10, None) == [row]
+    assert await redis_store.count() == 1 == await redis_store.count(("copy", "1"))
+    ended = Change(row, (row.incarnation, row.revision), ended="deleted")
+    assert await redis_store.commit([ended]) == [Committed()]
+    assert await redis_store.count() == 0 == await redis_store.count(("copy", "1"))

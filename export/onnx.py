@@ -28,9 +28,15 @@ def to_onnx(step: StepModule) -> bytes:
         model = _trace(step)
         _simplify(model)
     _strip(model)
-    proto = ir.to_proto(model)
-    onnx.checker.check_model(proto, full_check=True)
-    return proto.SerializeToString(deterministic=True)
+    return _encode(model)
+
+
+def without_trace(model: bytes, step: StepModule) -> bytes:
+    """`step`, which tells no trace, from the model of the one that tells it: the same nodes."""
+    graph = ir.from_proto(onnx.load_from_string(model))
+    del graph.graph.outputs[len(step.output_names) :]
+    passes.RemoveUnusedNodesPass()(graph)
+    return _encode(graph)
 
 
 def _trace(step: StepModule) -> ir.Model:
@@ -50,6 +56,12 @@ def _trace(step: StepModule) -> ir.Model:
         )
     assert program is not None
     return program.model
+
+
+def _encode(model: ir.Model) -> bytes:
+    proto = ir.to_proto(model)
+    onnx.checker.check_model(proto, full_check=True)
+    return proto.SerializeToString(deterministic=True)
 
 
 def _simplify(model: ir.Model) -> None:

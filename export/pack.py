@@ -18,7 +18,7 @@ from export.manifest import (
     STEP_TRACED_ONNX,
     Manifest,
 )
-from export.onnx import to_onnx
+from export.onnx import to_onnx, without_trace
 from export.step import StepModule
 from export.torchscript import to_torchscript
 from model.families import Card, Network
@@ -37,10 +37,11 @@ def pack(network: Network, card: Card, folder: Path, torchscript: bool = False) 
     traced = StepModule(network, card.activation, traced=True)
     names = [tensor.name for tensor in step.state_spec]
     state = dict(zip(names, step.initial_state(), strict=True))
+    with_trace = to_onnx(traced)
     files = {
         INITIAL_STATE: save_safetensors(state),
-        STEP_ONNX: to_onnx(step),
-        STEP_TRACED_ONNX: to_onnx(traced),
+        STEP_ONNX: without_trace(with_trace, step),
+        STEP_TRACED_ONNX: with_trace,
     }
     if torchscript:
         files[STEP_TORCHSCRIPT] = to_torchscript(step)

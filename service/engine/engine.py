@@ -369,6 +369,7 @@ class Engine:
                 job.host.give_up(job, error)
                 self.life.drop(session, error)
             case Stale(row):
+                self.metrics.conflicts.inc()
                 self.life.moved_on(session, row)
                 self._run_anew(session)
             case Replayed(record):

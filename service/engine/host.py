@@ -188,7 +188,7 @@ class Host:
 
     def pack(self, state: list[NDArray[Any]]) -> bytes:
         """A state as one string of bytes, in spec order."""
-        return b"".join([np.ascontiguousarray(array) for array in state])
+        return b"".join([np.ascontiguousarray(array).data for array in state])
 
     def unpack(self, data: bytes) -> list[NDArray[Any]]:
         """The inverse of `pack`. Raises ValueError for another length."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -20,8 +21,8 @@ SESSION_COLUMNS = (
     "sid, tenant, id, model, version, fingerprint, incarnation, revision, step, created_at, "
     "committed_at, idle_ttl_s, forked_from, sum"
 )
-RECORD_COLUMNS = "id, kind, step, count, at, key, fingerprint, rows, outputs, sum"
-CHECKPOINT_COLUMNS = "sid, revision, name, step, at, key, fingerprint, state, sum"
+RECORD_COLUMNS = "id, kind, step, count, at, key, fingerprint, rows, outputs, bundle, sum"
+CHECKPOINT_COLUMNS = "sid, revision, name, step, at, key, fingerprint, state, bundle, sum"
 
 _encode = msgspec.msgpack.Encoder().encode
 Columns = tuple[Any, ...]
@@ -47,6 +48,12 @@ def checked(what: str, columns: Columns) -> Columns:
 def hash_of(state: bytes) -> bytes:
     """What a state is found by, and checked against."""
     return hashlib.blake2b(state, digest_size=20).digest()
+
+
+@lru_cache(maxsize=256)
+def bundle_of(fingerprint: str) -> int:
+    """The bundle's fingerprint, short enough to be with each record and checkpoint."""
+    return int.from_bytes(hashlib.blake2b(fingerprint.encode(), digest_size=6).digest())
 
 
 def id_of(sid: int, revision: int) -> int:
@@ -81,33 +88,52 @@ def session_of(columns: Columns) -> tuple[int, SessionRow]:
     return sid, SessionRow(*values)
 
 
-def record_columns(sid: int, record: Record, at: float) -> Columns:
-    """A record as `RECORD_COLUMNS`. at: when it was committed, in Unix seconds."""
+def record_columns(sid: int, record: Record, row: SessionRow) -> Columns:
+    """A record as `RECORD_COLUMNS`. row: the session's after it."""
     return summed(
         (
             id_of(sid, record.revision),
             record.kind,
             record.step,
             record.count,
-            float(at),
+            float(row.committed_at),
             record.key,
             record.fingerprint,
             record.rows,
             record.outputs,
+            bundle_of(row.fingerprint),
         )
     )
 
 
-def record_of(columns: Columns) -> tuple[Record, float]:
-    """The record of `RECORD_COLUMNS` and when it was committed. Raises DamagedError."""
+class Written(NamedTuple):
+    """A record, when it was committed in Unix seconds, and on which bundle."""
+
+    record: Record
+    at: float
+    bundle: int
+
+
+class Kept(NamedTuple):
+    """A checkpoint without its state, that one's hash, and on which bundle it was written."""
+
+    checkpoint: Checkpoint
+    state: bytes | None
+    bundle: int
+
+
+def record_of(columns: Columns) -> Written:
+    """The record of `RECORD_COLUMNS`. Raises DamagedError."""
     revision = columns[0] % REVISIONS
-    _, kind, step, count, at, key, fingerprint, rows, outputs = checked(
+    _, kind, step, count, at, key, fingerprint, rows, outputs, bundle = checked(
         f"the record of revision {revision}", columns
     )
-    return Record(kind, revision, step, rows, outputs, count, key, fingerprint), at
+    return Written(Record(kind, revision, step, rows, outputs, count, key, fingerprint), at, bundle)
 
 
-def checkpoint_columns(sid: int, checkpoint: Checkpoint, state: bytes | None) -> Columns:
+def checkpoint_columns(
+    sid: int, checkpoint: Checkpoint, state: bytes | None, row: SessionRow
+) -> Columns:
     """A checkpoint as `CHECKPOINT_COLUMNS`. state: the hash of its state."""
     return summed(
         (
@@ -119,17 +145,15 @@ def checkpoint_columns(sid: int, checkpoint: Checkpoint, state: bytes | None) ->
             checkpoint.key,
             checkpoint.fingerprint,
             state,
+            bundle_of(row.fingerprint),
         )
     )
 
 
-def checkpoint_of(columns: Columns) -> tuple[Checkpoint, bytes | None]:
-    """The checkpoint of `CHECKPOINT_COLUMNS` without its state, and that one's hash.
-
-    Raises DamagedError.
-    """
-    _, revision, name, step, at, key, fingerprint, state = checked(
+def checkpoint_of(columns: Columns) -> Kept:
+    """The checkpoint of `CHECKPOINT_COLUMNS`. Raises DamagedError."""
+    _, revision, name, step, at, key, fingerprint, state, bundle = checked(
         f"the checkpoint of revision {columns[1]}", columns
     )
     named = None if name == PLAIN else name
-    return Checkpoint(revision, step, None, named, at, key, fingerprint), state
+    return Kept(Checkpoint(revision, step, None, named, at, key, fingerprint), state, bundle)

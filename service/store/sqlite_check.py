@@ -67,7 +67,8 @@ def compact(path: str) -> tuple[int, int]:
         db.execute("PRAGMA busy_timeout = 0")
         free = db.execute("PRAGMA freelist_count").fetchone()[0]
         for _ in range(0, free, VACUUMED):
-            _between(db, lambda: db.execute(f"PRAGMA incremental_vacuum({VACUUMED})").fetchall())
+            # A script, since `execute` would stop after the first page.
+            _between(partial(db.executescript, f"PRAGMA incremental_vacuum({VACUUMED})"))
         db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         return before, os.path.getsize(path)
 
@@ -150,7 +151,7 @@ def _session(view: View, columns: tuple[object, ...]) -> None:
         revisions.add(found[0] % REVISIONS)
     query = f"SELECT {CHECKPOINT_COLUMNS} FROM checkpoints WHERE sid = ?"
     for found in db.execute(query, (sid,)).fetchall():
-        checkpoint, state = checkpoint_of(found)
+        checkpoint, state, _ = checkpoint_of(found)
         newest = max(newest, checkpoint.revision)
         if state is not None:
             state_of(db, state, checkpoint.revision)
@@ -174,7 +175,7 @@ def _counters(db: sqlite3.Connection) -> list[Finding]:
     return findings
 
 
-def _between(db: sqlite3.Connection, write: Callable[[], object]) -> None:
+def _between(write: Callable[[], object]) -> None:
     """Write between two transactions of the server, which never leaves long between them."""
     until = monotonic() + BUSY_S
     while True:

@@ -32,6 +32,8 @@ def waiting_in(db: sqlite3.Connection) -> Waiting:
     found: Waiting = {}
     settled: dict[int, int | None] = {}  # the last id in its place; None: the session has ended
     for seq, *columns in db.execute(ALL).fetchall():
+        if not isinstance(columns[0], int):  # damaged: a record is missing, as its session tells
+            continue
         sid = columns[0] // REVISIONS
         if sid not in settled:
             row = db.execute(SETTLED, (sid,)).fetchone()

@@ -22,7 +22,7 @@ from service.store.codec import (
 )
 from service.store.sqlite_journal import Journal
 from service.store.sqlite_pool import Pool
-from service.store.sqlite_reads import View, find, keys, records
+from service.store.sqlite_reads import View, find, keys, written
 from service.store.sqlite_trim import end, trim
 from service.store.store import (
     Change,
@@ -157,10 +157,10 @@ class Ledger:
 
     def _record(self, known: Known, revision: int) -> Record:
         self._flush()
-        found = records(self.view, known.sid, revision, revision)
+        found = written(self.view, known.sid, revision, revision)
         if not found:
             raise DamagedError(f"the record of revision {revision} is missing")
-        return found[0]
+        return found[0].record
 
     def _create(self, change: Change, gone: Gone) -> Outcome:
         row = change.row
@@ -193,7 +193,7 @@ class Ledger:
         return change.checkpoint is not None and self._retention.history_rows == 0
 
     def _record_it(self, known: Known, record: Record, row: SessionRow) -> None:
-        self._journal.add(known.sid, record_columns(known.sid, record, row.committed_at))
+        self._journal.add(known.sid, record_columns(known.sid, record, row))
         if (
             self._retention.history_rows == 0
         ):  # then the last one may go, which tells where they end
@@ -218,7 +218,7 @@ class Ledger:
         if checkpoint.state is not None:
             state = hash_of(checkpoint.state)
             self._pool.keep(state, checkpoint.state)
-        self._pool.checkpoints.append(checkpoint_columns(known.sid, checkpoint, state))
+        self._pool.checkpoints.append(checkpoint_columns(known.sid, checkpoint, state, known.row))
         if checkpoint.name is None:
             self._journal.settle(known.sid)
             self._thin(known, Plain(checkpoint.revision, checkpoint.step, state, moved))

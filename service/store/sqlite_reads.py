@@ -21,6 +21,9 @@ from service.store.codec import (
     SESSION_COLUMNS,
     Columns,
     DamagedError,
+    Kept,
+    Written,
+    bundle_of,
     checkpoint_of,
     hash_of,
     id_of,
@@ -67,7 +70,7 @@ def latest(view: View, sid: int, row: SessionRow) -> SessionRow:
     newest = _newest(view, sid, REVISIONS, 1)
     if not newest or newest[0][0] % REVISIONS <= row.revision:
         return row
-    record, at = record_of(newest[0])
+    record, at, _ = record_of(newest[0])
     return replace(row, revision=record.revision, step=record.step, committed_at=at)
 
 
@@ -78,11 +81,15 @@ def load(view: View, key: SessionKey, replies: int) -> Stored | Gone:
         return found
     sid, row = found
     columns = view.db.execute(f"{CHECKPOINT} ORDER BY revision DESC, name DESC LIMIT 1", (sid,))
-    checkpoint = _with_state(view.db, columns.fetchone())
-    later = records(view, sid, checkpoint.revision + 1, row.revision)
-    if len(later) != row.revision - checkpoint.revision:
+    kept = _kept(columns.fetchone())
+    base = kept.checkpoint.revision
+    later = written(view, sid, base + 1, row.revision)
+    if len(later) != row.revision - base:
         raise DamagedError(f"a record before revision {row.revision} is missing")
-    return Stored(row, checkpoint, later, _replies(view, sid, replies))
+    if any(part.bundle != bundle_of(row.fingerprint) for part in (kept, *later)):
+        raise DamagedError(f"what is kept since revision {base} is another bundle's")
+    checkpoint = _with_state(view.db, kept)
+    return Stored(row, checkpoint, [part.record for part in later], _replies(view, sid, replies))
 
 
 def at(
@@ -99,7 +106,7 @@ def at(
     (sid, row), db = found, view.db
     if snapshot is not None:
         columns = db.execute(f"{CHECKPOINT} AND name = ?", (sid, snapshot)).fetchone()
-        return None if columns is None else Stored(row, _with_state(db, columns), [], [])
+        return None if columns is None else Stored(row, _with_state(db, _kept(columns)), [], [])
     marks = record_marks(view, sid), checkpoint_marks(db, sid)
     way = route(*marks, step=step, revision=revision)
     if way is None:
@@ -107,7 +114,8 @@ def at(
     base = way.base.revision
     columns = db.execute(f"{CHECKPOINT} AND revision = ? LIMIT 1", (sid, base)).fetchone()
     last = way.records[-1].revision if way.records else base
-    return Stored(row, _with_state(db, columns), records(view, sid, base + 1, last), [])
+    records = [part.record for part in written(view, sid, base + 1, last)]
+    return Stored(row, _with_state(db, _kept(columns)), records, [])
 
 
 def history(view: View, key: SessionKey, before: int | None, limit: int) -> list[Record] | Gone:
@@ -116,7 +124,7 @@ def history(view: View, key: SessionKey, before: int | None, limit: int) -> list
     if isinstance(found, Gone):
         return found
     end = REVISIONS if before is None else min(before, REVISIONS)
-    return [record_of(columns)[0] for columns in _newest(view, found[0], end, limit)]
+    return [record_of(columns).record for columns in _newest(view, found[0], end, limit)]
 
 
 def snapshots(view: View, key: SessionKey) -> list[Checkpoint] | Gone:
@@ -125,7 +133,7 @@ def snapshots(view: View, key: SessionKey) -> list[Checkpoint] | Gone:
     if isinstance(found, Gone):
         return found
     rows = view.db.execute(f"{CHECKPOINT} AND name <> ? ORDER BY revision, at", (found[0], PLAIN))
-    return [checkpoint_of(columns)[0] for columns in rows.fetchall()]
+    return [checkpoint_of(columns).checkpoint for columns in rows.fetchall()]
 
 
 def rows(
@@ -155,18 +163,18 @@ def keys(view: View, sid: int, last: int) -> list[tuple[str, int]]:
     return [(key, at % REVISIONS) for key, at in reversed(found)]
 
 
-def records(view: View, sid: int, first: int, last: int) -> list[Record]:
+def written(view: View, sid: int, first: int, last: int) -> list[Written]:
     """A session's records from one revision to another, in order."""
     ends = id_of(sid, first), id_of(sid, last)
     settled = view.db.execute(f"{RECORDS} ORDER BY id", ends).fetchall()
     waiting = [columns for columns in view.waiting(sid) if ends[0] <= columns[0] <= ends[1]]
-    return [record_of(columns)[0] for columns in (*settled, *waiting)]
+    return [record_of(columns) for columns in (*settled, *waiting)]
 
 
 def record_marks(view: View, sid: int) -> list[Mark]:
     """A session's records without their bytes."""
     (text,) = view.db.execute(MARKS, _span(sid)).fetchone()
-    waiting = (record_of(columns)[0] for columns in view.waiting(sid))
+    waiting = (record_of(columns).record for columns in view.waiting(sid))
     return _MARKS.decode(text) + [Mark(r.revision, r.step, r.count, r.key) for r in waiting]
 
 
@@ -184,9 +192,10 @@ def checkpoint_marks(db: sqlite3.Connection, sid: int) -> list[Mark]:
 def state_of(db: sqlite3.Connection, state: bytes, revision: int) -> bytes:
     """The bytes that a checkpoint names by their hash."""
     found = db.execute(STATE, (state,)).fetchone()
-    if found is None or hash_of(found[0]) != state:
-        told = "is missing" if found is None else "does not match its hash"
-        raise DamagedError(f"the state of revision {revision} {told}")
+    if found is None:
+        raise DamagedError(f"the state of revision {revision} is missing")
+    if not isinstance(found[0], bytes) or hash_of(found[0]) != state:
+        raise DamagedError(f"the state of revision {revision} does not match its hash")
     return found[0]
 
 
@@ -209,7 +218,7 @@ def _replies(view: View, sid: int, last: int) -> list[Record]:
     found = [columns for columns in reversed(view.waiting(sid)) if columns[KEY] is not None][:last]
     if len(found) < last:
         found += view.db.execute(KEYED, (*_span(sid), last - len(found))).fetchall()
-    return [record_of(columns)[0] for columns in reversed(found)]
+    return [record_of(columns).record for columns in reversed(found)]
 
 
 def _tombstone(db: sqlite3.Connection, key: SessionKey) -> Gone:
@@ -219,10 +228,13 @@ def _tombstone(db: sqlite3.Connection, key: SessionKey) -> Gone:
     return Gone(found[0] if found is not None and found[1] > time() else None)
 
 
-def _with_state(db: sqlite3.Connection, columns: Columns | None) -> Checkpoint:
+def _kept(columns: Columns | None) -> Kept:
     if columns is None:
         raise DamagedError("the session has no checkpoint")
-    checkpoint, state = checkpoint_of(columns)
-    if state is None:
-        return checkpoint
-    return replace(checkpoint, state=state_of(db, state, checkpoint.revision))
+    return checkpoint_of(columns)
+
+
+def _with_state(db: sqlite3.Connection, kept: Kept) -> Checkpoint:
+    if kept.state is None:
+        return kept.checkpoint
+    return replace(kept.checkpoint, state=state_of(db, kept.state, kept.checkpoint.revision))

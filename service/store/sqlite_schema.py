@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
+from functools import partial
 from pathlib import Path
 
 from service.store.store import StoreUnavailable
@@ -44,6 +45,7 @@ CREATE TABLE records (
     fingerprint BLOB NOT NULL,
     rows BLOB NOT NULL,
     outputs BLOB NOT NULL,
+    bundle INTEGER NOT NULL, -- of its fingerprint; see service/store/codec.py
     sum INTEGER NOT NULL
 );
 CREATE TABLE journal ( -- see service/store/sqlite_journal.py
@@ -57,6 +59,7 @@ CREATE TABLE journal ( -- see service/store/sqlite_journal.py
     fingerprint BLOB NOT NULL,
     rows BLOB NOT NULL,
     outputs BLOB NOT NULL,
+    bundle INTEGER NOT NULL, -- of its fingerprint; see service/store/codec.py
     sum INTEGER NOT NULL
 );
 CREATE TABLE checkpoints (
@@ -68,6 +71,7 @@ CREATE TABLE checkpoints (
     key TEXT,
     fingerprint BLOB NOT NULL,
     state BLOB, -- the hash of one of states; null: the bundle's initial state
+    bundle INTEGER NOT NULL,
     sum INTEGER NOT NULL,
     PRIMARY KEY (sid, revision, name)
 ) WITHOUT ROWID;
@@ -130,6 +134,7 @@ def connect(path: str, synchronous: str = "FULL") -> sqlite3.Connection:
         check_same_thread=False,
         cached_statements=256,
     )
+    db.text_factory = partial(str, encoding="utf-8", errors="replace")  # a checksum tells
     for pragma in (
         f"synchronous = {synchronous}",
         f"cache_size = -{CACHE_KIB}",

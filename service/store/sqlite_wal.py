@@ -17,6 +17,7 @@ from queue import SimpleQueue
 log = logging.getLogger("ntm.store")
 COPIED_AT = 4096  # pages of 4 KiB in the log
 LITTLE = 256  # pages that the writer may copy
+TOO_FAR_BEHIND = 8  # times as many, and the writer waits until they are copied
 ROUNDS = 8
 LOG_BYTES = 32 << 20
 CHUNK = 1 << 20
@@ -34,10 +35,11 @@ class LogKeeper:
 
     def committed(self, db: sqlite3.Connection, pages: int) -> None:
         """The writer's connection `db` is between two transactions; `pages` written in all."""
-        if self._little:
-            self._little = self._asked = False
-            self._copied = pages
-            db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        if self._little or pages - self._copied >= TOO_FAR_BEHIND * COPIED_AT:
+            (busy, _, _) = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            if not busy:  # else the thread is copying
+                self._little = self._asked = False
+                self._copied = pages
         elif pages - self._copied >= COPIED_AT and not self._asked:
             self._asked = True
             self._calls.put(True)

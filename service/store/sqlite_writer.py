@@ -117,10 +117,13 @@ class Writer:
         if self._window_s:
             self._tell(results)
         full = len(self._applied) >= APPLIED
-        if self._db.in_transaction and (stopping or full or self._until <= monotonic()):
+        due = self._db.in_transaction and (stopping or full or self._until <= monotonic())
+        if due:
             self._commit()
         if not self._window_s:
             self._tell(results)
+        if due:
+            self._between()
 
     def _begin(self) -> None:
         """Begin a transaction where none is, with what was applied to an abandoned one."""
@@ -184,7 +187,13 @@ class Writer:
         except sqlite3.Error as error:
             raise StoreUnavailable(f"the commit failed: {error}", sent=True) from error
         self._applied.clear()
-        self._log.committed(self._db, self._ledger.pages)
+
+    def _between(self) -> None:
+        """Two transactions."""
+        try:
+            self._log.committed(self._db, self._ledger.pages)
+        except sqlite3.Error:
+            log.exception("the log could not be copied into the file; trying again later")
         if self._window_s:
             sleep(GAP_S)
 

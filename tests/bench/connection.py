@@ -41,7 +41,8 @@ class Connection(asyncio.Protocol):
 
     async def send(self, request: bytes) -> tuple[int, bytes]:
         """The status and the body of the answer. Raises OSError."""
-        assert self._transport is not None
+        if self._transport is None or self._transport.is_closing():
+            raise ConnectionResetError("the server hung up")
         self._waiter = asyncio.get_running_loop().create_future()
         self._transport.write(request)
         return await self._waiter
@@ -55,6 +56,7 @@ class Connection(asyncio.Protocol):
 async def connect(url: str) -> Connection:
     """A connection to a server of ours."""
     where = urlsplit(url)
+    assert where.hostname is not None and where.port is not None, url
     loop = asyncio.get_running_loop()
     return (await loop.create_connection(Connection, where.hostname, where.port))[1]
 

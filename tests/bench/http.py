@@ -31,7 +31,6 @@ def report(entry: Path, seconds: float) -> None:
 async def _line(url: str, reference: Reference, clients: int, rows: int, seconds: float) -> str:
     load = await begun(url, reference, clients, clients, rows)
     turn = await load.turn(seconds)
-    load.close()
     p50, p99 = percentiles(turn.latencies)
     return (
         f"| {clients} | {rows} | {turn.rate:,.0f} | {turn.rate * rows:,.0f} | {p50:.2f} | "

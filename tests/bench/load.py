@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Iterator
 from itertools import cycle, islice
 from typing import NamedTuple
 
@@ -36,16 +37,15 @@ class Load:
     """
 
     def __init__(
-        self, connections: list[Connection], ids: list[str], reference: Reference, rows: int
+        self, url: str, clients: int, ids: list[str], reference: Reference, rows: int
     ) -> None:
-        self.ids, self._connections, self._reference = ids, connections, reference
+        self.ids, self._url, self._reference = ids, url, reference
         self.inputs = [reference.inputs(number, rows) for number in range(len(ids))]
         self.steps = [0] * len(ids)
         self._kept: dict[int, list[bytes]] = {
             number: [] for number in range(0, len(ids), max(1, len(ids) // CHECKED_SESSIONS))
         }
         requests = [self.request(number) for number in range(len(ids))]
-        clients = len(connections)
         self._rounds = [
             cycle(list(enumerate(requests))[number::clients]) for number in range(clients)
         ]
@@ -63,16 +63,25 @@ class Load:
         return await self._all(time.monotonic() + seconds, 100_000)
 
     async def _all(self, end: float, most: int) -> Turn:
+        # New ones each time: a server hangs up on those that rest between two turns.
+        connections = [await connect(self._url) for _ in self._rounds]
         begun = time.monotonic()
         parts = await asyncio.gather(
-            *(self._client(number, end, most) for number in range(len(self._rounds)))
+            *(
+                self._client(*each, end, most)
+                for each in zip(connections, self._rounds, strict=True)
+            )
         )
         seconds = time.monotonic() - begun
+        for connection in connections:
+            connection.close()
         return Turn([latency for part in parts for latency in part], seconds)
 
-    async def _client(self, number: int, end: float, most: int) -> list[float]:
-        connection, latencies = self._connections[number], []
-        for session, request in islice(self._rounds[number], most):
+    async def _client(
+        self, connection: Connection, requests: Iterator[tuple[int, bytes]], end: float, most: int
+    ) -> list[float]:
+        latencies: list[float] = []
+        for session, request in islice(requests, most):
             sent = time.monotonic()
             status, body = await connection.send(request)
             now = time.monotonic()
@@ -95,14 +104,9 @@ class Load:
         """How many of the kept answers are not the reference's, bit for bit."""
         return sum(self._reference.wrong(self.inputs[n], kept) for n, kept in self._kept.items())
 
-    def close(self) -> None:
-        """Hang up."""
-        for connection in self._connections:
-            connection.close()
-
 
 async def begun(url: str, reference: Reference, clients: int, sessions: int, rows: int) -> Load:
-    """Connect, and create the sessions."""
+    """Create the sessions."""
     connections = [await connect(url) for _ in range(clients)]
     creation, ids = post(f"/v1/models/{reference.model}/sessions", {}), list[str]()
 
@@ -114,7 +118,9 @@ async def begun(url: str, reference: Reference, clients: int, sessions: int, row
 
     share, left = divmod(sessions, clients)
     await asyncio.gather(*(some(c, share + (n < left)) for n, c in enumerate(connections)))
-    return Load(connections, ids, reference, rows)
+    for connection in connections:
+        connection.close()
+    return Load(url, clients, ids, reference, rows)
 
 
 def percentiles(latencies: list[float]) -> tuple[float, float]:

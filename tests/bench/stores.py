@@ -88,7 +88,6 @@ async def _loaded(
     }
     rates = {name: np.array([turn.rate for turn in seen]) for name, seen in turns.items()}
     for name, seen in turns.items():
-        loads[name].close()
         latencies = [latency for turn in seen for latency in turn.latencies]
         p50, p99 = percentiles(latencies)
         cpu = [f"{used[name].get(part, 0) / len(latencies):.2f}" for part in PARTS]

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+import torch
 
+from export.step import StepModule
+from model.families import Network, build
 from tests.bundles import make_bundle
 
-# X=6, Y=4, N=7, M=5, H=8, R=2, W=3: pairwise distinct but for none.
+# An export writes thousands of records of itself, which pytest would format and keep.
+logging.getLogger("torch.__trace").propagate = False
+
+# X=6, Y=4, N=7, M=5, H=8, R=2, W=3: pairwise distinct, and N is no multiple of a vector's width.
 SMALL: dict[str, Any] = {
     "input_size": 6,
     "output_size": 4,
@@ -20,6 +27,12 @@ SMALL: dict[str, Any] = {
     "read_heads": 2,
     "write_heads": 3,
 }
+
+
+def small_step(traced: bool = False, **changes: Any) -> StepModule:
+    """The step of the small bundle's network, or of one that differs from it."""
+    torch.manual_seed(1)
+    return StepModule(cast(Network, build("ntm", SMALL | changes)), "sigmoid", traced)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from typing import Any, cast
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -8,18 +9,13 @@ import pytest
 import torch
 from onnx import numpy_helper
 
+from export.bundle import STEP_ONNX, read_bundle
 from export.errors import ParityError
 from export.onnx import to_onnx
-from export.parity import Arrays, Stepper, measure, onnx_stepper, torchscript_stepper
+from export.parity import LIMITS, Arrays, Stepper, measure, onnx_stepper, torchscript_stepper
 from export.step import StepModule
 from export.torchscript import to_torchscript
-from model.families import Network, build
-from tests.export.conftest import SMALL
-
-
-def small_step(traced: bool = False, **changes: Any) -> StepModule:
-    torch.manual_seed(11)
-    return StepModule(cast(Network, build("ntm", SMALL | changes)), "sigmoid", traced)
+from tests.export.conftest import small_step
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +24,8 @@ def step() -> StepModule:
 
 
 @pytest.fixture(scope="module")
-def model(step: StepModule) -> bytes:
-    return to_onnx(step)
+def model(small_bundle: Path) -> bytes:
+    return read_bundle(small_bundle).read(STEP_ONNX)
 
 
 def eager(step: StepModule) -> Stepper:
@@ -45,11 +41,12 @@ def eager(step: StepModule) -> Stepper:
 @pytest.mark.parametrize(
     "changes",
     [
-        pytest.param({"controller": "lstm", "controller_layers": 2}, id="lstm"),
-        pytest.param({"controller": "feedforward"}, id="feedforward"),
-        pytest.param({"controller": "attention"}, id="attention"),
-        pytest.param({"read_heads": 1, "write_heads": 1, "shift_range": 2}, id="one head each"),
-        pytest.param({"sharpening": "softmax", "memory_init": "random"}, id="softmax sharpening"),
+        pytest.param({"controller_layers": 2, "sharpening": "softmax"}, id="lstm"),
+        pytest.param({"controller": "feedforward", "memory_init": "random"}, id="feedforward"),
+        pytest.param(
+            {"controller": "attention", "read_heads": 1, "write_heads": 1, "shift_range": 2},
+            id="attention",
+        ),
     ],
 )
 def test_every_kind_of_network_exports_and_holds_parity(changes: dict[str, Any]) -> None:
@@ -166,12 +163,15 @@ def test_a_mistake_only_in_states_the_network_itself_never_comes_to_fails(
         measure(step, mutant, "mutant")
 
 
-def test_what_strays_further_with_every_step_fails_by_its_drift(step: StepModule) -> None:
+def test_what_strays_further_with_every_step_fails_by_its_drift(
+    step: StepModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(LIMITS, "drift", 1e-4)
     run = eager(step)
 
     def straying(inputs: Arrays) -> Arrays:
         outputs = run(inputs)
-        return [outputs[0], *(output + np.float32(9e-6) for output in outputs[1:])]
+        return [outputs[0], outputs[1] + np.float32(6e-6), *outputs[2:]]
 
-    with pytest.raises(ParityError, match="within 0.001 .*free-running"):
+    with pytest.raises(ParityError, match="'memory_next' .*within 0.0001 .*free-running"):
         measure(step, straying, "mutant")

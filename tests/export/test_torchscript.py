@@ -3,25 +3,18 @@ from __future__ import annotations
 import io
 import re
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import torch
 
 from export.bundle import STEP_TORCHSCRIPT, read_bundle
-from export.step import StepModule
-from model.families import Network, build
-from tests.export.conftest import SMALL
+from tests.export.conftest import small_step
 
 
 @pytest.fixture(scope="module")
 def program(small_bundle: Path) -> bytes:
     return read_bundle(small_bundle).read(STEP_TORCHSCRIPT)
-
-
-def small_step() -> StepModule:
-    torch.manual_seed(1)
-    return StepModule(cast(Network, build("ntm", SMALL)), "sigmoid")
 
 
 def load(program: bytes) -> Any:

@@ -675,6 +675,20 @@ async def test_a_call_that_breaks_the_engine_costs_its_caller_alone(
     assert (await driver.stepped("s", rows_of(0, 1))).step == 1
 
 
+async def test_a_checkpoint_follows_at_most_every_so_many_rows(make_driver: MakeDriver) -> None:
+    store = MemoryStore()
+    driver = make_driver(store=store, checkpoint_rows=5)
+    await driver.create("s")
+
+    for n, count in enumerate((1, 1, 1, 1, 2, 1, 1, 7, 1)):
+        await driver.stepped("s", rows_of(n, count))
+        stored = await store.load(SessionKey("alice", "s"))
+        assert isinstance(stored, Stored)
+        assert sum(record.count for record in stored.records) < 5
+        assert stored.checkpoint.step in (0, 6, 15)  # and not with every step
+    assert stored.checkpoint.step == 15
+
+
 async def test_a_restored_engine_goes_on_bit_equal_from_checkpoint_and_records(
     make_driver: MakeDriver,
 ) -> None:

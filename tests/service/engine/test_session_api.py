@@ -28,7 +28,7 @@ from tests.service.crash.client import Reference
 from tests.service.engine import session_acts as acts
 from tests.service.engine.session_acts import ANY_TIME, WITH_SESSIONS, Act
 from tests.service.engine.session_model import KEPT_REPLIES
-from tests.service.engine.session_world import MAX_BATCH, SLOTS, Model, World
+from tests.service.engine.session_world import MAX_BATCH, SLOTS, Model, World, rows_of
 
 MakeWorld = Callable[[], World]
 

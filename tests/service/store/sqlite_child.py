@@ -10,8 +10,8 @@ import os
 import sys
 
 from service.store.sqlite import Durability, open_sqlite
-from service.store.store import Committed, Gone, SessionRow
-from tests.service.store.contract import creation, row_of, step
+from service.store.store import Gone, SessionRow
+from tests.service.store.contract import creation, made, row_of, step
 from tests.service.store.sqlite_store import SMALL_LOG
 
 SESSIONS = 6
@@ -22,17 +22,16 @@ def tell(line: str) -> None:
     os.write(1, f"{line}\n".encode())
 
 
-async def work(path: str, kind: str, sync: str, steps: int) -> None:
-    """Step every session that many times; 0: without end."""
+async def work(path: str, kind: str, sync: str, sessions: int, steps: int) -> None:
+    """Step all sessions at once, each so many times; 0: without end."""
     durability = Durability(kind, sync == "full")  # pyright: ignore[reportArgumentType]
     store = await open_sqlite(path, durability, log_bytes=SMALL_LOG)
     tell("ready")
     rows: list[SessionRow] = []
-    for at in range(SESSIONS):
+    for at in range(sessions):
         row = await store.row(row_of(f"s{at}").key)
         if isinstance(row, Gone):
-            (row,) = (change.row for change in [creation(row_of(f"s{at}"), state=b"at 0")])
-            assert await store.commit([creation(row, state=b"at 0")]) == [Committed()]
+            row = await made(store, creation(row_of(f"s{at}"), state=b"at 0"))
         assert isinstance(row, SessionRow)
         rows.append(row)
         tell(f"{row.id} {row.step}")
@@ -42,9 +41,7 @@ async def work(path: str, kind: str, sync: str, steps: int) -> None:
         while not steps or taken < steps:
             at, taken = row.step + 1, taken + 1
             state = b"at %d" % at if at % EVERY == 0 else None
-            change = step(row, key=f"k{at}", state=state)
-            assert await store.commit([change]) == [Committed()]
-            row = change.row
+            row = await made(store, step(row, key=f"k{at}", state=state))
             tell(f"{row.id} {row.step}")
 
     await asyncio.gather(*map(client, rows))
@@ -53,4 +50,4 @@ async def work(path: str, kind: str, sync: str, steps: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(work(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])))
+    asyncio.run(work(sys.argv[1], sys.argv[2], sys.argv[3], *map(int, sys.argv[4:])))

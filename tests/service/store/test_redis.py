@@ -94,6 +94,15 @@ async def test_the_changes_of_a_tick_are_one_transaction(redis_store: RedisStore
     assert stats["cmdstat_exec"]["calls"] == before + 1
 
 
+async def test_callers_at_the_same_time_each_get_their_own_answer(redis_store: RedisStore):
+    rows = [await created(redis_store, SessionKey("acme", f"s{at}")) for at in range(200)]
+    ahead = await stepped(redis_store, rows[70])
+    outcomes = await asyncio.gather(*(redis_store.commit([step(row)]) for row in rows))
+    assert outcomes[70] == [Stale(ahead)] and outcomes.count([Committed()]) == 199
+    found = await asyncio.gather(*(redis_store.row(row.key) for row in rows))
+    assert found == [step(row).row for row in rows]
+
+
 async def test_scripts_that_the_server_forgot_are_loaded_again(
     redis_store: RedisStore, raw_redis: Any
 ):

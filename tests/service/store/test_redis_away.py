@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from service.store.store import (
     Committed,
     SessionKey,
     SessionRow,
+    Stale,
     Stored,
     StoreUnavailable,
 )
@@ -121,3 +123,20 @@ async def test_a_full_server_refuses_a_commit_whole(redis_store: RedisStore, raw
     assert await redis_store.row(KEY) == row
     assert await redis_store.rows("acme", None, 10, None) == [row]
     await stepped(redis_store, row)
+
+
+async def test_a_server_that_came_back_with_an_older_log_shows_the_older_row(tmp_path: Path):
+    with running(tmp_path / "server") as server:
+        async with opened(server) as store:
+            old = await stepped(store, await created(store))
+            server.kill()
+            shutil.copytree(server.folder, tmp_path / "older")
+            server.start()
+            row = await until_it_answers(lambda: stepped(store, old, 2))
+            server.kill()
+            shutil.rmtree(server.folder)
+            shutil.copytree(tmp_path / "older", server.folder)
+            server.start()
+            # What was acknowledged is higher, of the same incarnation: the engine can tell.
+            assert await until_it_answers(lambda: store.commit([step(row)])) == [Stale(old)]
+            assert await store.row(KEY) == old

@@ -21,7 +21,6 @@ from service.store.store import (
     Committed,
     Gone,
     Retention,
-    SessionRow,
     Stored,
     StoreUnavailable,
 )
@@ -99,17 +98,13 @@ async def test_a_closed_store_refuses(tmp_path: Path):
 
 async def test_a_caller_that_gives_up_does_not_stop_the_commit(tmp_path: Path):
     async with opened(tmp_path / "s.db") as store:
-        task = asyncio.ensure_future(store.commit([creation(row_of())]))
+        change = creation(row_of())
+        task = asyncio.ensure_future(store.commit([change]))
         await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert await store.row(row_of().key) == row_of(**_times(await store.row(row_of().key)))
-
-
-def _times(row: object) -> dict[str, float]:
-    assert isinstance(row, SessionRow)
-    return {"created_at": row.created_at, "committed_at": row.committed_at}
+        assert await store.row(change.row.key) == change.row
 
 
 async def test_equal_states_are_stored_once_and_go_with_the_last_that_has_them(tmp_path: Path):
@@ -153,7 +148,7 @@ async def test_the_log_is_as_long_as_it_gets_and_starts_anew(
         for _ in range(800):
             row = await made(store, step(row, state=os.urandom(8_000)))
         written = 800 * 8_000
-        assert log_file.stat().st_size < written / 3
+        assert log_file.stat().st_size < written / 2
         stored = await store.load(row.key)
         assert isinstance(stored, Stored) and stored.row == row
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from service.store.codec import session_columns
 from service.store.sqlite import Durability, SqliteStore
 from service.store.store import Committed, Damaged, SessionRow, Stored
 from tests.service.store.contract import creation, made, row_of, snapshot, step
@@ -61,6 +62,9 @@ def overwritten(path: Path, mark: bytes, by: bytes, page: bool = False) -> None:
 
 DAMAGES = {
     "the record of revision 4 does not match": "UPDATE records SET outputs = 'x' WHERE step = 3",
+    "the record of revision 3 does not match": (
+        "UPDATE records SET key = CAST(x'ff' AS TEXT) WHERE step = 2"
+    ),
     "a record before revision 4 is missing": "DELETE FROM records WHERE step = 3",
     "the session's row does not match": "UPDATE sessions SET incarnation = 'other'",
     "the checkpoint of revision 3 does not match": "UPDATE checkpoints SET step = 3 WHERE step = 2",
@@ -164,6 +168,25 @@ async def test_every_call_tells_a_damaged_session(tmp_path: Path, read: str):
     async with opened(tmp_path / "s.db") as store:
         assert isinstance(await READS[read](store, rows["b"]), Damaged)
         assert not isinstance(await READS[read](store, rows["c"]), Damaged)
+
+
+async def test_a_state_of_another_bundle_is_not_taken_for_the_sessions(tmp_path: Path):
+    path = tmp_path / "s.db"
+    async with opened(path) as store:
+        rows = [
+            await made(store, creation(row_of(name, fingerprint=f"bundle of {name}"), state=b"x"))
+            for name in NAMES
+        ]
+    with inside(path) as db:  # b's row comes from a backup, say
+        columns = session_columns(2, replace(rows[1], fingerprint="bundle of c"))
+        db.execute(
+            "UPDATE sessions SET fingerprint = ?, sum = ? WHERE sid = 2", (columns[5], columns[-1])
+        )
+
+    async with opened(path) as store:
+        found = await store.load(rows[1].key)
+        assert isinstance(found, Damaged) and "another bundle's" in found.detail
+        assert isinstance(await store.load(rows[0].key), Stored)
 
 
 async def test_lists_and_sweeps_pass_over_a_damaged_session(tmp_path: Path):

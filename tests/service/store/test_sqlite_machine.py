@@ -9,12 +9,19 @@ import hashlib
 import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    invariant,
+    multiple,
+    precondition,
+    rule,
+)
 from msgspec.structs import replace
 
 from service.store import sqlite_journal, sqlite_ledger
@@ -31,6 +38,7 @@ from service.store.store import (
     Stored,
 )
 from tests.service.store.contract import end, row_of
+from tests.service.store.sqlite_store import inside
 
 RETENTION = Retention(replies=3, history_rows=8, checkpoint_spacing=4)
 NAMES = st.sampled_from(["a", "b", "c"])
@@ -55,14 +63,13 @@ class TwoStores(RuleBasedStateMachine):
         self.memory = MemoryStore(RETENTION)
         self.states: dict[Point, bytes] = {}
         self.incarnations = self.taken = 0
+        self.path = Path(self.folder.name) / "store.db"
+        self.kind: Literal["sync", "async"] = "sync"
         self.sqlite = self.opened()
 
     def opened(self) -> SqliteStore:
-        path = str(Path(self.folder.name) / "store.db")
-        kind = "sync" if self.incarnations % 2 else "async"
-        return self.run(
-            open_sqlite(path, Durability(kind, full=False, async_window_s=60), RETENTION, 1 << 16)
-        )
+        durability = Durability(self.kind, full=False, async_window_s=60)
+        return self.run(open_sqlite(str(self.path), durability, RETENTION, 1 << 16))
 
     def run(self, answer: Any) -> Any:
         async def awaited() -> Any:
@@ -162,9 +169,21 @@ class TwoStores(RuleBasedStateMachine):
         expected, outcomes = self.both(lambda store: store.commit([change]))
         assert outcomes == expected
 
-    @rule()
-    def reopen(self) -> None:
+    @rule(kind=st.sampled_from(["sync", "async"]))
+    def reopen(self, kind: Literal["sync", "async"]) -> None:
+        self.kind = kind
         self.run(self.sqlite.close())
+        self.sqlite = self.opened()
+
+    @precondition(lambda self: self.kind == "sync")
+    @rule()
+    def crash(self) -> None:
+        """Go on with the file as it is at this moment."""
+        left = self.path.with_name(f"{self.path.stem}-left.db")
+        with inside(self.path) as db, inside(left) as copy:
+            db.backup(copy)
+        self.run(self.sqlite.close())
+        self.path = left
         self.sqlite = self.opened()
 
     @invariant()

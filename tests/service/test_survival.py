@@ -27,7 +27,7 @@ from tests.service.serving import Server, launched, served, until
 from tests.service.test_routes_mutations import memory_of
 from tests.service.test_routes_sessions import create, step
 
-COUNT = 600  # sessions over 8 slots
+COUNT, CLIENTS = 600, 32  # sessions over 8 slots, and who steps them at once
 
 
 @pytest.fixture(scope="module")
@@ -206,8 +206,8 @@ def test_many_more_sessions_than_slots_all_go_on_and_none_errs(
 
 
 async def _burst(url: str, reference: Reference) -> dict[str, Any]:
-    """Every session created and stepped twice at once with all others. Their states."""
-    limits = httpx.Limits(max_connections=64)
+    """Every session created and stepped twice, by clients at once. Their states."""
+    limits = httpx.Limits(max_connections=CLIENTS)
     states: dict[str, Any] = {}
 
     async def live(http: httpx.AsyncClient, number: int) -> None:
@@ -223,5 +223,11 @@ async def _burst(url: str, reference: Reference) -> dict[str, Any]:
         states[path] = state
 
     async with httpx.AsyncClient(base_url=url, timeout=60, limits=limits) as http:
-        await asyncio.gather(*(live(http, number) for number in range(COUNT)))
+        todo = iter(range(COUNT))
+
+        async def client() -> None:
+            for number in todo:
+                await live(http, number)
+
+        await asyncio.gather(*(client() for _ in range(CLIENTS)))
     return states

@@ -58,7 +58,9 @@ def path_of(info: dict[str, Any]) -> str:
 
 
 def kill(server: Server) -> None:
-    """SIGKILL of every process. The children first: without the supervisor they would end well."""
+    """SIGKILL of every process. The children first: without the supervisor they would end well;
+    and it stands still meanwhile, or it would start them again."""
+    server.process.send_signal(signal.SIGSTOP)
     for pid in server.children("service."):
         os.kill(pid, signal.SIGKILL)
     server.process.kill()

@@ -173,5 +173,5 @@ def test_what_strays_further_with_every_step_fails_by_its_drift(
         outputs = run(inputs)
         return [outputs[0], outputs[1] + np.float32(6e-6), *outputs[2:]]
 
-    with pytest.raises(ParityError, match="'memory_next' .*within 1.2e-05 .*free-running"):
+    with pytest.raises(ParityError, match="within 1.2e-05 .*free-running"):
         measure(step, straying, "mutant")

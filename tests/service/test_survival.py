@@ -23,7 +23,7 @@ from service.front_state import TENANT
 from service.store.sqlite import open_sqlite
 from service.store.store import SessionKey, Stored
 from tests.service.crash.client import Reference
-from tests.service.serving import Server, launched, served, until
+from tests.service.serving import Server, alive, launched, served, until
 from tests.service.test_routes_mutations import memory_of
 from tests.service.test_routes_sessions import create, step
 
@@ -61,10 +61,12 @@ def kill(server: Server) -> None:
     """SIGKILL of every process. The children first: without the supervisor they would end well;
     and it stands still meanwhile, or it would start them again."""
     server.process.send_signal(signal.SIGSTOP)
-    for pid in server.children("service."):
+    children = server.children("service.")
+    for pid in children:
         os.kill(pid, signal.SIGKILL)
     server.process.kill()
     server.process.wait()
+    until(lambda: not any(alive(pid) for pid in children))
 
 
 async def records_to_replay(file: Path, sessions: list[str]) -> int:
@@ -199,7 +201,7 @@ def test_many_more_sessions_than_slots_all_go_on_and_none_errs(
         assert 'ntm_evictions_total{model="small",reason="device_full"}' in text
         assert metric(client, 'ntm_evictions_total{model="small",reason="host_full"}') > 0
         assert metric(client, 'ntm_sessions{state="device"}') <= 8
-        assert metric(client, 'ntm_state_bytes{tier="host"}') <= 20000
+        until(lambda: metric(client, 'ntm_state_bytes{tier="host"}') <= 20000)
         with ThreadPoolExecutor(4) as pool:
             shown = list(pool.map(lambda path: memory_of(client, path), list(states)[::20]))
         for path, tensors in zip(list(states)[::20], shown, strict=True):

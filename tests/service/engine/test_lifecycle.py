@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from service.engine.host import Host
 from service.errors import RevisionMismatch
 from service.messages import Delete, Describe, Guard, ListSessions, SessionPage
 from service.store.memory import MemoryStore
-from service.store.store import Damaged, Gone, SessionKey, Stored
+from service.store.store import Change, Damaged, Gone, Outcome, SessionKey, Stored
 from tests.service.engine.conftest import MakeDriver, MakeVersions
 from tests.service.engine.driver import Driver, codes, rows_of, until
 
@@ -221,6 +222,36 @@ async def test_a_delete_holds_its_if_match(driver: Driver) -> None:
 
     assert isinstance(error, RevisionMismatch) and error.extra == {"step": 2, "revision": 2}
     await driver.delete("s", if_match=etag.replace("-1", "-2"))
+
+
+async def test_a_delete_whose_answer_is_slow_spares_the_sessions_successor(
+    make_driver: MakeDriver,
+) -> None:
+    class Slow(MemoryStore):
+        gate = asyncio.Event()
+        waiting = 0
+
+        async def commit(self, changes: Sequence[Change]) -> list[Outcome]:
+            outcomes = await super().commit(changes)
+            if changes[0].ended is not None:
+                self.waiting += 1
+                await self.gate.wait()
+            return outcomes
+
+    store = Slow()
+    driver = make_driver(store=store)
+    first = await driver.create("s")
+    deletion = driver.send(Delete("alice", "s", Guard()))
+    await until(lambda: store.waiting == 1)
+
+    second = await driver.create("s")
+    running = driver.step("s", rows_of(0, 600))
+    store.gate.set()
+    await deletion.wait()
+
+    assert second.incarnation != first.incarnation
+    result = await running.wait()
+    assert (result.step, result.incarnation) == (600, second.incarnation)
 
 
 async def test_another_tenant_cannot_describe_or_delete_a_session(driver: Driver) -> None:

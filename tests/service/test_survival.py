@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import signal
 import sqlite3
@@ -23,7 +24,7 @@ from service.front_state import TENANT
 from service.store.sqlite import open_sqlite
 from service.store.store import SessionKey, Stored
 from tests.service.crash.client import Reference
-from tests.service.serving import Server, alive, launched, served, until
+from tests.service.serving import Server, launched, served, until
 from tests.service.test_routes_mutations import memory_of
 from tests.service.test_routes_sessions import create, step
 
@@ -61,12 +62,21 @@ def kill(server: Server) -> None:
     """SIGKILL of every process. The children first: without the supervisor they would end well;
     and it stands still meanwhile, or it would start them again."""
     server.process.send_signal(signal.SIGSTOP)
-    children = server.children("service.")
-    for pid in children:
+    for pid in server.children("service."):
         os.kill(pid, signal.SIGKILL)
     server.process.kill()
     server.process.wait()
-    until(lambda: not any(alive(pid) for pid in children))
+    until(lambda: not any(_held(file) for file in server.log.parent.glob("*.db-lock")))
+
+
+def _held(lock: Path) -> bool:
+    """A killed engine keeps its file until the last of its threads is gone."""
+    with open(lock) as opened:
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 async def records_to_replay(file: Path, sessions: list[str]) -> int:

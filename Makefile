@@ -15,6 +15,8 @@ DATA ?= data
 TORCH_INDEX ?=
 WORKERS ?= 2
 KILLS ?= 50
+# The zoo entry that `make export` turns into a bundle.
+ENTRY ?= model/zoo/copy
 # More arguments for the command behind test, train, export and bench.
 ARGS ?=
 
@@ -52,8 +54,8 @@ types: .venv-dev/stamp
 train: .venv-dev/stamp ## train the copy task; ARGS="--seed 2"
 	.venv-dev/bin/ntm train copy $(ARGS)
 
-export: .venv-dev/stamp ## export the zoo's copy model to its bundle
-	.venv-dev/bin/ntm export $(ARGS)
+export: .venv-dev/stamp ## export ENTRY (model/zoo/copy) to its bundle; ARGS="--torchscript"
+	.venv-dev/bin/ntm export $(ENTRY) $(ARGS)
 
 bench: .venv-dev/stamp ## measure and print; asserts nothing
 	.venv-dev/bin/python -m tests.bench $(ARGS)

@@ -186,7 +186,8 @@ def test_the_wheel_carries_the_zoo(tmp_path: Path):
     run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", tmp_path, source)
     (wheel,) = tmp_path.glob("*.whl")
     packed = set(zipfile.ZipFile(wheel).namelist())
-    zoo = {path for path in (ROOT / "model" / "zoo").rglob("*") if path.is_file()}
+    entries = [card.parent for card in (ROOT / "model" / "zoo").glob("*/card.json")]
+    zoo = {path for entry in entries for path in entry.rglob("*") if path.is_file()}
     wanted = {path.relative_to(ROOT).as_posix() for path in zoo if path.name != "README.md"}
     assert "model/zoo/copy/bundle/step.onnx" in wanted
     assert wanted <= packed

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from hashlib import sha1
 from pathlib import Path as File
-from typing import Any, NamedTuple
+from typing import Any
 
 from redis.exceptions import ResponseError
 
@@ -19,7 +19,6 @@ from service.store.redis_change import command_of, gone_of, outcome_of
 from service.store.redis_check import require_durability
 from service.store.redis_format import (
     NO_STATE,
-    Point,
     Unreadable,
     checkpoint_of,
     keys_of,
@@ -39,6 +38,7 @@ from service.store.redis_index import (
     withdraw,
 )
 from service.store.redis_link import Link
+from service.store.redis_path import Path, path_of, stored_of
 from service.store.redis_server import Command
 from service.store.store import (
     Change,
@@ -53,7 +53,6 @@ from service.store.store import (
     Stored,
     StoreUnavailable,
 )
-from service.store.timeline import Mark, route
 
 TIMEOUT_S = 5.0
 
@@ -121,7 +120,7 @@ class RedisStore:
         if not isinstance(found, list):
             return found
         try:
-            stored = _stored(found, self._retention.replies)
+            stored = stored_of(found, self._retention.replies)
         except Unreadable as error:
             return Damaged(str(error))
         await self._index.mend(stored.row, found[5].decode())
@@ -152,7 +151,7 @@ class RedisStore:
             if not isinstance(found, list):
                 return found
             try:
-                path = _path(found, step, revision, snapshot)
+                path = path_of(found, step, revision, snapshot)
                 stored = path and await self._follow(key, path, row_of(found[0]))
             except Unreadable as error:
                 return Damaged(str(error))
@@ -243,42 +242,6 @@ class RedisStore:
         if isinstance(answer, ResponseError):
             return Damaged(f"Redis: {answer}")
         return answer if answer[0] is not None else gone_of(answer[1])
-
-
-class Path(NamedTuple):
-    """From a checkpoint over the records behind it."""
-
-    base: Point
-    records: list[Record]
-
-
-def _path(
-    found: list[Any], step: int | None, revision: int | None, snapshot: str | None
-) -> Path | None:
-    points = [point_of(text) for text in found[1]]
-    if snapshot is not None:
-        named = next((point for point in points if point.mark.name == snapshot), None)
-        return None if named is None else Path(named, [])
-    records = [record_of(data) for data in [*reversed(found[3]), *found[2]]]
-    marks = [Mark(r.revision, r.step, r.count, r.key) for r in records]
-    way = route(marks, [point.mark for point in points], step=step, revision=revision)
-    if way is None:
-        return None
-    base = next(point for point in points if point.mark.revision == way.base.revision)
-    last = way.base.revision + len(way.records)
-    return Path(base, [r for r in records if way.base.revision < r.revision <= last])
-
-
-def _stored(found: list[Any], last: int) -> Stored:
-    row = row_of(found[0])
-    checkpoint = with_state(point_of(found[1]), found[2], row.fingerprint)
-    records = [record_of(data, row.fingerprint) for data in found[3]]
-    wanted = range(checkpoint.revision + 1, row.revision + 1)
-    if [record.revision for record in records] != list(wanted):
-        raise Unreadable(f"expected records of revisions {wanted.start} to {row.revision}")
-    older = sorted((record_of(data) for data in found[4]), key=lambda record: record.revision)
-    keyed = [record for record in [*older, *records] if record.key is not None]
-    return Stored(row, checkpoint, records, keyed[-last:] if last else [])
 
 
 def _creates(change: Change) -> bool:

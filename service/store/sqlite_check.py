@@ -15,15 +15,13 @@ from service.store.codec import (
     CHECKPOINT_COLUMNS,
     RECORD_COLUMNS,
     REVISIONS,
-    SESSION_COLUMNS,
     DamagedError,
     checkpoint_of,
     id_of,
     record_of,
-    session_of,
 )
 from service.store.sqlite_journal import columns_of, waiting_in
-from service.store.sqlite_reads import View, latest, state_of
+from service.store.sqlite_reads import SESSIONS, View, standing, state_of
 from service.store.sqlite_schema import BUSY_S, connect, identify, version_of
 from service.store.store import StoreUnavailable
 
@@ -121,8 +119,7 @@ def _snapshot(db: sqlite3.Connection, after: int) -> tuple[int | None, int, list
             findings += _counters(db)
         while monotonic() < until:
             columns = db.execute(
-                f"SELECT {SESSION_COLUMNS} FROM sessions WHERE sid > ? ORDER BY sid LIMIT 1",
-                (after,),
+                f"{SESSIONS} WHERE s.sid > ? ORDER BY s.sid LIMIT 1", (after,)
             ).fetchone()
             if columns is None:
                 return None, seen, findings
@@ -140,8 +137,7 @@ def _snapshot(db: sqlite3.Connection, after: int) -> tuple[int | None, int, list
 
 def _session(view: View, columns: tuple[object, ...]) -> None:
     """Raises DamagedError, or sqlite3.DatabaseError, where anything of a session is damaged."""
-    sid, row = session_of(columns)
-    row = latest(view, sid, row)
+    sid, row = standing(view, columns)
     db, newest = view.db, 0
     ends = id_of(sid, 0), id_of(sid + 1, 0) - 1
     revisions: set[int] = set()

@@ -33,12 +33,23 @@ from service.store.codec import (
 from service.store.store import Checkpoint, Gone, Record, SessionKey, SessionRow, Stored
 from service.store.timeline import Mark, route
 
+
+def _of(table: str, columns: str) -> str:
+    """Columns, each named with its table."""
+    return f"{table}." + columns.replace(", ", f", {table}.")
+
+
 RECORDS = f"SELECT {RECORD_COLUMNS} FROM records WHERE id BETWEEN ? AND ?"
 NEWEST = f"{RECORDS} ORDER BY id DESC LIMIT ?"
 KEYED = f"{RECORDS} AND key IS NOT NULL ORDER BY id DESC LIMIT ?"
 KEYS = """SELECT key, id FROM records WHERE id BETWEEN ? AND ? AND key IS NOT NULL
 ORDER BY id DESC LIMIT ?"""
-SESSION = f"SELECT {SESSION_COLUMNS} FROM sessions WHERE tenant = ? AND id = ?"
+# A session's row, and after it the last of its records that are in their place.
+SESSIONS = f"""SELECT {_of("s", SESSION_COLUMNS)}, {_of("r", RECORD_COLUMNS)}
+FROM sessions s LEFT JOIN records r ON r.id = (
+SELECT max(id) FROM records WHERE id BETWEEN sid * 4294967296 AND sid * 4294967296 + 4294967295)"""
+SESSION = f"{SESSIONS} WHERE s.tenant = ? AND s.id = ?"
+OF_SESSION = len(SESSION_COLUMNS.split(", "))
 CHECKPOINT = f"SELECT {CHECKPOINT_COLUMNS} FROM checkpoints WHERE sid = ?"
 STATE = "SELECT body FROM blobs JOIN states USING (blob) WHERE hash = ?"
 # One row, so that the interpreter's lock changes hands once and not a thousand times.
@@ -59,19 +70,18 @@ class View(NamedTuple):
 def find(view: View, key: SessionKey) -> tuple[int, SessionRow] | Gone:
     """A session's sid, and where it stands."""
     columns = view.db.execute(SESSION, key).fetchone()
-    if columns is None:
-        return _tombstone(view.db, key)
-    sid, row = session_of(columns)
-    return sid, latest(view, sid, row)
+    return _tombstone(view.db, key) if columns is None else standing(view, columns)
 
 
-def latest(view: View, sid: int, row: SessionRow) -> SessionRow:
-    """The stored row, brought forward by the session's last record."""
-    newest = _newest(view, sid, REVISIONS, 1)
-    if not newest or newest[0][0] % REVISIONS <= row.revision:
-        return row
-    record, at, _ = record_of(newest[0])
-    return replace(row, revision=record.revision, step=record.step, committed_at=at)
+def standing(view: View, columns: Columns) -> tuple[int, SessionRow]:
+    """The sid and the row of `SESSIONS`, brought forward by the session's last record."""
+    sid, row = session_of(columns[:OF_SESSION])
+    waiting = view.waiting(sid)
+    newest = waiting[-1] if waiting else columns[OF_SESSION:]
+    if newest[0] is None or newest[0] % REVISIONS <= row.revision:
+        return sid, row
+    record, at, _ = record_of(newest)
+    return sid, replace(row, revision=record.revision, step=record.step, committed_at=at)
 
 
 def load(view: View, key: SessionKey, replies: int) -> Stored | Gone:
@@ -140,15 +150,15 @@ def rows(
     view: View, tenant: str, after: str | None, limit: int, model: str | None
 ) -> list[SessionRow]:
     """See `Store.rows`. A damaged row is passed over."""
-    only = "" if model is None else " AND model = ?"
+    only = "" if model is None else " AND s.model = ?"
     cursor = view.db.execute(
-        f"SELECT {SESSION_COLUMNS} FROM sessions WHERE tenant = ? AND id > ?{only} ORDER BY id",
+        f"{SESSIONS} WHERE s.tenant = ? AND s.id > ?{only} ORDER BY s.id",
         (tenant, after or "") if model is None else (tenant, after or "", model),
     )
     found: list[SessionRow] = []
     while len(found) < limit and (columns := cursor.fetchone()) is not None:
         try:
-            found.append(latest(view, *session_of(columns)))
+            found.append(standing(view, columns)[1])
         except DamagedError:
             continue
     cursor.close()

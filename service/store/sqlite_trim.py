@@ -8,17 +8,15 @@ from time import time
 
 from service.store.codec import (
     PLAIN,
-    SESSION_COLUMNS,
     DamagedError,
     id_of,
-    session_of,
 )
 from service.store.sqlite_pool import Pool
-from service.store.sqlite_reads import View, checkpoint_marks, latest, record_marks
+from service.store.sqlite_reads import SESSIONS, View, checkpoint_marks, record_marks, standing
 from service.store.store import Retention, SessionRow
 from service.store.timeline import Mark, outdated
 
-LOOKED_AT = 10  # times as many sessions as asked for, in search of expired ones
+LOOKED_AT = 4  # times as many sessions as asked for, in search of expired ones
 PURGED = 1000
 AGAIN_S = 86_400.0  # until a damaged session is looked at again
 
@@ -90,7 +88,7 @@ def expired(view: View, now: float, limit: int) -> list[SessionRow]:
     """
     db = view.db
     due = db.execute(
-        f"SELECT {SESSION_COLUMNS} FROM sessions WHERE due <= ? ORDER BY due LIMIT ?",
+        f"{SESSIONS} WHERE due <= ? ORDER BY due LIMIT ?",
         (now, limit * LOOKED_AT),
     ).fetchall()
     found: list[SessionRow] = []
@@ -99,7 +97,7 @@ def expired(view: View, now: float, limit: int) -> list[SessionRow]:
         if len(found) == limit:
             break
         try:
-            row = latest(view, *session_of(columns))
+            _, row = standing(view, columns)
         except DamagedError:
             later.append((now + AGAIN_S, columns[0]))
             continue

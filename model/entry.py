@@ -25,6 +25,7 @@ NOT_TOLD = (
     "out",
     "checkpoint_every",
     "log_every",
+    "tensorboard",
     "test_sequences",
     "test_within",
 )

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -22,14 +23,21 @@ CHUNK = 100  # sequences evaluated at once
 ZOO = Path(__file__).parent / "zoo"
 
 
-class Summary(msgspec.Struct, frozen=True):
-    """The measures of some sequences: means a sequence, the worst, and how many were perfect."""
+class Summary(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The measures of some sequences: means a sequence, the worst, and how many were perfect.
+
+    Where even the best answer costs something, what it costs on these very sequences, how much
+    more the network paid, and the standard error of that difference.
+    """
 
     sequences: int
     wrong_bits: float
     wrong_bits_worst: int
     cross_entropy_bits: float
     perfect: int
+    optimum_bits: float = 0.0
+    gap_bits: float = 0.0
+    gap_error: float = 0.0
 
 
 @torch.no_grad()
@@ -41,22 +49,34 @@ def summarise(network: Network, task: Task, batches: Iterable[Batch]) -> Summary
     device = next(cast(nn.Module, network).parameters()).device
     wrong: list[Tensor] = []
     bits: list[Tensor] = []
+    least: list[Tensor] = []
     for batch in batches:
         state = network.initial_state(batch.inputs.shape[0])
         batch = batch.to(device)
         measured = task.measures(rollout(network.step, state, batch.inputs).logits, batch)
         wrong.append(measured.wrong_bits.double())
         bits.append(measured.cross_entropy_bits.double())
+        least.append(task.optimum_bits(batch).double())
     if not wrong:
         raise ValueError("expected at least one sequence to evaluate, got none")
-    counts, costs = torch.cat(wrong), torch.cat(bits)
+    counts, costs, optimum = torch.cat(wrong), torch.cat(bits), torch.cat(least)
     return Summary(
         sequences=counts.numel(),
         wrong_bits=round(counts.mean().item(), 6),
         wrong_bits_worst=int(counts.max().item()),
         cross_entropy_bits=round(costs.mean().item(), 6),
         perfect=int((counts == 0).sum().item()),
+        **(_gap(costs.cpu() - optimum.cpu(), optimum.cpu()) if optimum.any() else {}),
     )
+
+
+def _gap(gap: Tensor, optimum: Tensor) -> dict[str, float]:
+    spread = gap.std().item() if gap.numel() > 1 else 0.0
+    return {
+        "optimum_bits": round(optimum.mean().item(), 6),
+        "gap_bits": round(gap.mean().item(), 6),
+        "gap_error": round(spread / math.sqrt(gap.numel()), 6),
+    }
 
 
 def held_out(task: Task, length: int, sequences: int, seed: int) -> Iterator[Batch]:
@@ -107,9 +127,18 @@ def describe(results: dict[str, Any]) -> str:
         lines.append(
             f"{length:>8}{summary['wrong_bits']:>12.3f}{summary['wrong_bits_worst']:>7}"
             f"{summary['cross_entropy_bits']:>20.4f}"
-            f"  {summary['perfect']}/{summary['sequences']}"
+            f"  {summary['perfect']}/{summary['sequences']}" + _told_gap(summary)
         )
     return "\n".join(lines)
+
+
+def _told_gap(summary: dict[str, Any]) -> str:
+    if "gap_bits" not in summary:
+        return ""
+    return (
+        f"  {summary['gap_bits']:.3f} +- {summary['gap_error']:.3f} bits above the optimum"
+        f" of {summary['optimum_bits']:.3f}"
+    )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -117,6 +146,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("task", choices=sorted(TASKS))
     add("--entry", type=Path, help="folder of weights and card; None: the zoo's")
+    add("--by", metavar="UNIT", help="what a length counts, e.g. vectors; None: the task's own")
     add("--lengths", type=parse_lengths, help="e.g. 10,20,30; None: the task's")
     add("--sequences", type=int, default=100, help="sequences a length")
     add("--within", type=int, default=1000, help="sequences over the lengths of training; 0: none")
@@ -137,9 +167,9 @@ def main(argv: Sequence[str]) -> int:
     add_arguments(parser)
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
-    task = make_task(args.task)
     entry = args.entry or ZOO / args.task
     try:
+        task = make_task(args.task, args.by)
         network, card = load(entry)
         if card.task != task.name:
             raise ValueError(f"expected weights for {task.name}, got a card for {card.task}")

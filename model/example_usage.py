@@ -184,6 +184,7 @@ SECTIONS = {
 def main() -> None:
     """Every section in turn."""
     torch.manual_seed(0)
+    torch.set_num_threads(1)  # steps are too small to share: threads would wait for each other
     for number, (title, section) in enumerate(SECTIONS.items(), start=1):
         print(f"\n{number}. {title}")
         section()

@@ -12,7 +12,10 @@ from torch import Tensor, nn
 from model.state import StateSpec
 
 # family -> module:class, imported when first asked for.
-FAMILIES = {"ntm": "model.neural_turing_machine:NeuralTuringMachine"}
+FAMILIES = {
+    "ntm": "model.neural_turing_machine:NeuralTuringMachine",
+    "lstm": "model.lstm:LSTM",
+}
 CARD = "card.json"
 WEIGHTS = "weights.safetensors"
 

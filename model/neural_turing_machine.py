@@ -116,6 +116,7 @@ class NeuralTuringMachine(nn.Module):
 
     def initial_state(self, batch: int) -> NTMState:
         """The state every episode starts with, for B rows; the same for each."""
+        require_positive(batch=batch)
         return NTMState(
             self.bank.initial_memory(batch),
             torch.softmax(self.initial_read_focus, dim=1).unsqueeze(0).expand(batch, -1, -1),
@@ -142,7 +143,14 @@ class NeuralTuringMachine(nn.Module):
         return y, following, NTMTrace(read, write)
 
     def step(self, input_t: Tensor, state: NTMState) -> tuple[Tensor, NTMState]:
-        """input_t: (B, X). Returns logits (B, Y) and the next state."""
+        """input_t: (B, X). Returns logits (B, Y) and the next state.
+
+        Raises ValueError for other dims, and for rows that are not as many as the state's.
+        """
+        rows = state.memory.shape[0]
+        if input_t.shape != (rows, self.input_size):
+            expected = f"({rows}, {self.input_size}), a row of each in the state"
+            raise ValueError(f"input_t must be {expected}, got {tuple(input_t.shape)}")
         y, following, _ = self.step_traced(input_t, state)
         return y, following
 
@@ -191,6 +199,10 @@ class MultiHeadNTM(NeuralTuringMachine):
         *,
         controller: ControllerKind = "lstm",
         controller_size: int = 100,
+        controller_layers: int = 1,
+        shift_range: int = 1,
+        memory_init: MemoryInit = "constant",
+        sharpening: Sharpening = "power",
     ) -> None:
         super().__init__(
             input_size,
@@ -199,6 +211,10 @@ class MultiHeadNTM(NeuralTuringMachine):
             memory_width,
             controller=controller,
             controller_size=controller_size,
+            controller_layers=controller_layers,
             read_heads=num_heads,
             write_heads=num_heads,
+            shift_range=shift_range,
+            memory_init=memory_init,
+            sharpening=sharpening,
         )

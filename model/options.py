@@ -7,6 +7,15 @@ from typing import Any
 from model.recipe import Recipe
 from model.tasks import TASKS, Task, make_task
 
+# Of the three layers of the LSTM that the paper compares with (Graves et al. 2014, table 3).
+LSTM_WIDTHS = {
+    "copy": 256,
+    "repeat-copy": 512,
+    "associative-recall": 256,
+    "ngram": 128,
+    "priority-sort": 128,
+}
+
 
 def options_of(argv: Sequence[str]) -> argparse.Namespace:
     """Parses the command line of `ntm train`; the defaults are the paper's sizes, and Adam."""
@@ -18,8 +27,10 @@ def options_of(argv: Sequence[str]) -> argparse.Namespace:
     add = parser.add_argument
     add("task", choices=sorted(TASKS))
     add("--seed", type=int, default=1, help="of the first weights and of the data")
+    add("--seeds", type=int, help="train this many seeds from --seed on, and make a table of them")
     add("--out", help="folder of the run; None: runs/TASK-SEED")
     add("--name", help="name of the model in its card; None: the task")
+    add("--start", default="", metavar="ENTRY", help="begin with its weights where they fit")
     add("--resume", action="store_true", help="continue exactly from OUT/checkpoint.pt")
     add("--steps", type=int, default=20_000, help="optimiser steps")
     add("--batch", type=int, default=32, help="sequences a step")
@@ -41,13 +52,15 @@ def _add_network(group: argparse._ArgumentGroup) -> None:  # pyright: ignore[rep
         default="lstm",
         help="its kind",
     )
-    add("--controller-size", type=int, default=100, help="width of its output")
-    add("--controller-layers", type=int, default=1, help="one above the other")
+    add("--controller-size", type=int, help="width of its output; None: the paper's")
+    add("--controller-layers", type=int, help="one above the other; None: the paper's")
     add("--memory-size", type=int, default=128, help="slots")
     add("--memory-width", type=int, default=20, help="numbers a slot")
     add(
         "--memory-init", choices=("constant", "learned", "random"), default="constant", help="start"
     )
+    add("--shift-range", type=int, default=1, help="slots a head may move by in one step")
+    add("--sharpening", choices=("power", "softmax"), default="power", help="its form")
     add("--read-heads", type=int, default=1, help="number of them")
     add("--write-heads", type=int, default=1, help="number of them")
 
@@ -60,6 +73,8 @@ def _add_optimisation(group: argparse._ArgumentGroup) -> None:  # pyright: ignor
     add("--weight-decay", type=float, default=0.0, help="a step; decoupled for Adam")
     add("--clip", type=float, default=10.0, help="largest norm of all gradients together")
     add("--write-cost", type=float, default=0.0, help="loss a unit of memory change, e.g. 1e-4")
+    add("--mixed", action="store_true", help="each sequence of a batch a length of its own")
+    add("--curriculum", type=float, default=0.0, help="loss that ends an easier stage; 0: none")
     add("--ema", type=float, default=0.0, help="decay of an average of the weights; 0: none")
 
 
@@ -67,13 +82,14 @@ def _add_evaluation(group: argparse._ArgumentGroup) -> None:  # pyright: ignore[
     add = group.add_argument
     add("--eval-every", type=int, default=500, help="steps between evaluations")
     add("--eval-sequences", type=int, default=128, help="at the lengths of training")
-    add("--target", type=float, default=0.0, help="wrong bits a sequence that count as solved")
+    add("--target", type=float, default=0.0, help="bits a sequence that count as solved")
     add("--patience", type=int, default=10, help="solved evaluations in a row; 0: all steps")
     add("--select-lengths", type=parse_lengths, default=(), help="e.g. 20,50,80,120")
     add("--select-sequences", type=int, default=32, help="sequences a selection length")
     add("--test-sequences", type=int, default=100, help="sequences a length, at the end")
     add("--test-within", type=int, default=1000, help="sequences over the lengths of training")
     add("--checkpoint-every", type=int, default=500, help="steps")
+    add("--tensorboard", action="store_true", help="also write OUT/tensorboard")
     add("--log-every", type=int, default=100, help="steps a line of metrics.jsonl is the mean of")
 
 
@@ -99,8 +115,22 @@ def recipe_from(args: argparse.Namespace) -> Recipe:
 
 
 def network_config(args: argparse.Namespace, task: Task) -> dict[str, Any]:
-    """The constructor's arguments that the options and the task decide."""
-    options = ("memory_size", "memory_width", "controller", "controller_size")
-    more = ("controller_layers", "read_heads", "write_heads", "memory_init")
+    """The constructor's arguments that the options and the task decide.
+
+    An LSTM alone takes the controller's sizes as its own: by itself three layers, as wide as the
+    paper has it for the task.
+    """
     sizes = {"input_size": task.input_size, "output_size": task.output_size}
-    return sizes | {name: getattr(args, name) for name in (*options, *more)}
+    width, layers = args.controller_size, args.controller_layers
+    alone = args.family == "lstm"
+    width = (LSTM_WIDTHS[task.name] if alone else 100) if width is None else width
+    layers = (3 if alone else 1) if layers is None else layers
+    if alone:
+        return sizes | {"hidden_size": width, "layers": layers}
+    options = ("memory_size", "memory_width", "controller", "read_heads", "write_heads")
+    sizes |= {name: getattr(args, name) for name in (*options, "memory_init")}
+    # Only where asked for: runs and cards from before these were options go on unchanged.
+    asked = {"shift_range": args.shift_range, "sharpening": args.sharpening}
+    usual = {"shift_range": 1, "sharpening": "power"}
+    sizes |= {name: value for name, value in asked.items() if value != usual[name]}
+    return sizes | {"controller_size": width, "controller_layers": layers}

@@ -15,6 +15,7 @@ FREE_FIELDS = (
     "out",
     "checkpoint_every",
     "log_every",
+    "tensorboard",
     "threads",
     "test_sequences",
     "test_within",
@@ -29,6 +30,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     network: dict[str, Any]
     name: str
     seed: int = 1
+    start: str = ""  # folder of an entry whose weights are taken over where they fit
     steps: int = 20_000
     batch: int = 32
     optimizer: Literal["adam", "rmsprop"] = "adam"
@@ -40,9 +42,11 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     # written without need harm nothing at the lengths of training and everything far past them.
     write_cost: float = 0.0
     ema: float = 0.0  # 0 keeps no average of the weights
+    mixed: bool = False  # each sequence of a batch has a length of its own
+    curriculum: float = 0.0  # nats a scored bit that end an easier stage; 0: the whole task at once
     eval_every: int = 500  # steps
     eval_sequences: int = 128
-    target: float = 0.0  # wrong bits a sequence
+    target: float = 0.0  # of what the task is judged by: wrong or cross-entropy bits a sequence
     patience: int = 0  # evaluations in a row at or below target; 0 trains all steps
     select_lengths: tuple[int, ...] = ()
     select_sequences: int = 32
@@ -51,6 +55,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     out: str
     checkpoint_every: int = 500  # steps
     log_every: int = 100  # steps
+    tensorboard: bool = False  # also an event file in out/tensorboard
     compile: Literal["auto", "on", "off"] = "auto"
     device: str = "cpu"
     threads: int = 1
@@ -65,6 +70,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
         _require("clip", self.clip > 0, "above 0", self.clip)
         _require("learning_rate", self.learning_rate > 0, "above 0", self.learning_rate)
         _require("write_cost", self.write_cost >= 0, "at least 0", self.write_cost)
+        _require("curriculum", self.curriculum >= 0, "at least 0", self.curriculum)
         _require("ema", 0 <= self.ema < 1, "at least 0 and below 1", self.ema)
         in_range = 0 <= self.seed < VALIDATION_SEED
         _require("seed", in_range, f"at least 0 and below {VALIDATION_SEED}", self.seed)

@@ -9,6 +9,7 @@ import msgspec
 import torch
 from tqdm import tqdm
 
+from model import distributed
 from model.checkpoint import load_checkpoint, save_checkpoint
 from model.entry import make_card, write_entry
 from model.evaluation import evaluate
@@ -19,9 +20,15 @@ from model.trainer import Candidate, Trainer
 
 
 def say(text: str) -> None:
-    """A line on standard output that leaves the progress bar whole."""
-    tqdm.write(text)
-    sys.stdout.flush()
+    """A line on standard output that leaves the progress bar whole; of one process only."""
+    if distributed.rank() == 0:
+        tqdm.write(text)
+        sys.stdout.flush()
+
+
+def checkpoint_of(recipe: Recipe) -> Path:
+    """Where a run keeps its checkpoint."""
+    return Path(recipe.out) / "checkpoint.pt"
 
 
 class Run:
@@ -32,7 +39,7 @@ class Run:
         torch.set_num_threads(recipe.threads)
         self.recipe = recipe
         self.folder = Path(recipe.out)
-        self.checkpoint = self.folder / "checkpoint.pt"
+        self.checkpoint = checkpoint_of(recipe)
         self.trainer = Trainer(recipe, say)
         self.seconds = time.perf_counter() - began  # compiling counts
         self.stop = False
@@ -46,6 +53,8 @@ class Run:
 
     def save(self) -> None:
         """Writes the checkpoint; a crash leaves the one before it."""
+        if distributed.rank() > 0:
+            return
         recipe = msgspec.json.encode(self.recipe).decode()
         content = {"recipe": recipe, "seconds": self.seconds, "trainer": self.trainer.state()}
         save_checkpoint(self.checkpoint, content)
@@ -54,8 +63,8 @@ class Run:
         """Trains to the end, to step `until` or until `stop`, then saves. True when finished."""
         recipe, trainer = self.recipe, self.trainer
         until = recipe.steps if until is None else until
-        with MetricsLog(self.folder / "metrics.jsonl", trainer.step) as log, self._bar() as bar:
-            while trainer.step < until and not trainer.finished and not self.stop:
+        with self._log() as log, self._bar() as bar:
+            while trainer.step < until and not trainer.finished and not self._stopped():
                 began = time.perf_counter()
                 trainer.advance()
                 self._periodic(log, bar)
@@ -77,6 +86,7 @@ class Run:
             "steps_done": trainer.step,
             "sequences_seen": trainer.step * self.recipe.batch,
             "seconds": round(self.seconds),
+            "processes": distributed.processes(),
             "chosen": msgspec.to_builtins(best),
             "chosen_by": "fewest wrong bits, then least cross-entropy, summed over validation "
             "sequences (of the training lengths and of select_lengths) that no test uses",
@@ -91,11 +101,25 @@ class Run:
         write_entry(self.folder, {**card, "results": results}, trainer.best_weights)
         return results
 
+    def _stopped(self) -> bool:
+        return distributed.anywhere(self.stop, self.recipe.device)
+
+    def _log(self) -> MetricsLog:
+        if distributed.rank() > 0:
+            return MetricsLog(None, self.trainer.step)
+        events = self.folder / "tensorboard" if self.recipe.tensorboard else None
+        return MetricsLog(self.folder / "metrics.jsonl", self.trainer.step, events)
+
     def _bar(self) -> "tqdm[Any]":
         batch = self.recipe.batch
         total, done = self.recipe.steps * batch, self.trainer.step * batch
         return tqdm(
-            total=total, initial=done, unit="seq", desc=self.recipe.name, disable=None, leave=False
+            total=total,
+            initial=done,
+            unit="seq",
+            desc=self.recipe.name,
+            disable=None if distributed.rank() == 0 else True,
+            leave=False,
         )
 
     def _periodic(self, log: MetricsLog, bar: "tqdm[Any]") -> None:

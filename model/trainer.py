@@ -2,12 +2,15 @@
 
 import copy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, cast
 
 import msgspec
 import torch
 from torch import Tensor, nn
 
+from model import distributed
+from model.curriculum import Curriculum
 from model.evaluation import summarise
 from model.families import Network, build
 from model.guard import NonFiniteError, find_nonfinite
@@ -15,6 +18,7 @@ from model.recipe import Recipe, learning_rate_at, make_optimizer
 from model.rollout import TrainingStep, rollout
 from model.tasks import Batch, make_task
 from model.tasks.task import SELECTION_SEED, VALIDATION_SEED
+from model.transfer import take_over
 
 VALIDATION_BATCH = 8  # small, so that the validation set holds many lengths
 WINDOW = ("loss", "wrong_bits", "cross_entropy_bits", "gradient_norm")
@@ -28,7 +32,8 @@ class Candidate(msgspec.Struct, frozen=True):
     wrong_bits: float  # at the lengths of training
     cross_entropy_bits: float
     selected: dict[str, float]  # wrong bits by the lengths of --select-lengths
-    score: tuple[float, float]  # all wrong bits summed, then all cross-entropy: less is better
+    # Summed over all sets, what the task is judged by first, then the other: less is better.
+    score: tuple[float, float]
 
 
 class Trainer:
@@ -36,15 +41,18 @@ class Trainer:
 
     def __init__(self, recipe: Recipe, notify: Callable[[str], None] = print) -> None:
         torch.manual_seed(recipe.seed)
-        self.recipe, self.device = recipe, torch.device(recipe.device)
+        self.recipe, self.device = recipe, torch.device(distributed.own_device(recipe.device))
         self.task = make_task(recipe.task)
+        self.curriculum = Curriculum(self.task, recipe.curriculum, recipe.mixed)
         self.network = build(recipe.family, recipe.network).to(self.device)
+        if recipe.start:
+            taken = take_over(self.network, recipe.family, Path(recipe.start))
+            notify(f"begins with {len(taken)} weights of {recipe.start}")
         self.average = copy.deepcopy(self.network) if recipe.ema else None
         self.optimizer = make_optimizer(recipe, self.network)
         self.generator = torch.Generator().manual_seed(recipe.seed)
-        self.forward = TrainingStep(
-            cast(Network, self.network), recipe.batch, recipe.compile, notify
-        )
+        rows = distributed.own_share(recipe.batch)
+        self.forward = TrainingStep(cast(Network, self.network), rows, recipe.compile, notify)
         self.memory = self._memory_place() if recipe.write_cost else None
         self.step, self.streak = 0, 0
         self.window = torch.zeros(len(WINDOW) + 1, dtype=torch.float64)
@@ -58,16 +66,21 @@ class Trainer:
         rate = learning_rate_at(self.recipe, self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        batch = self.task.sample(self.generator, self.recipe.batch).to(self.device)
-        state = cast(Network, self.network).initial_state(self.recipe.batch)
+        drawn = self.curriculum.sample(self.generator, self.recipe.batch)
+        batch = distributed.share(drawn).to(self.device)
+        state = cast(Network, self.network).initial_state(batch.inputs.shape[0])
         logits, change = rollout(self.forward, state, batch.inputs, self.memory)
-        loss = self.task.loss(logits, batch) + self.recipe.write_cost * change
+        answer = self.task.loss(logits, batch)
+        loss = answer + self.recipe.write_cost * change
         self.optimizer.zero_grad()
         loss.backward()
-        norm = self._clip(loss, batch)
+        told = self._told(loss.detach(), answer.detach(), logits.detach(), batch)
+        distributed.average([*self._gradients(), told])
+        norm = self._clip(told[0], batch)
         self.optimizer.step()
         self._follow_average()
-        self._note(loss, norm, logits, batch)
+        self.curriculum.note(told[-1].item())
+        self.window += torch.stack([*told[:-1], norm, torch.ones_like(norm)]).cpu().double()
 
     def evaluate(self) -> list[Candidate]:
         """Measures the weights (and their average), and keeps the best met so far."""
@@ -79,7 +92,8 @@ class Trainer:
             if self.best is None or candidate.score < self.best.score:
                 self.best = candidate
                 self.best_weights = _copy_of(network)
-        solved = min(candidate.wrong_bits for candidate in candidates) <= self.recipe.target
+        judged = [getattr(candidate, self.task.judged_by) for candidate in candidates]
+        solved = min(judged) <= self.recipe.target
         self.streak = self.streak + 1 if solved else 0
         return candidates
 
@@ -111,6 +125,7 @@ class Trainer:
             "average": {} if self.average is None else self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "generator": self.generator.get_state(),
+            "curriculum": self.curriculum.state(),
             "random": torch.get_rng_state(),
             "best": None if self.best is None else msgspec.to_builtins(self.best),
             "best_weights": self.best_weights,
@@ -126,6 +141,8 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"])
         torch.set_rng_state(state["random"])
+        if "curriculum" in state:
+            self.curriculum.restore(state["curriculum"])
         best = state["best"]
         self.best = None if best is None else msgspec.convert(best, Candidate)
         self.best_weights = dict(state["best_weights"])
@@ -136,9 +153,17 @@ class Trainer:
             raise ValueError(f"write_cost: a {self.recipe.family} has no memory to write")
         return roles.index("memory")
 
+    def _told(self, loss: Tensor, answer: Tensor, logits: Tensor, batch: Batch) -> Tensor:
+        """Loss, wrong bits, cross-entropy bits, and the loss without the cost of writing."""
+        wrong, bits = self.task.measures(logits, batch)
+        return torch.stack([loss, wrong.mean(), bits.mean(), answer])
+
+    def _gradients(self) -> list[Tensor]:
+        return [p.grad for p in self.network.parameters() if p.grad is not None]
+
     def _clip(self, loss: Tensor, batch: Batch) -> Tensor:
         parameters = [p for p in self.network.parameters() if p.grad is not None]
-        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        norm = nn.utils.get_total_norm(self._gradients())
         if not bool(torch.isfinite(norm) & torch.isfinite(loss)):
             raise NonFiniteError(self.step, find_nonfinite(self.network, batch))
         nn.utils.clip_grads_with_norm_(parameters, self.recipe.clip, norm)
@@ -153,12 +178,6 @@ class Trainer:
         weights = zip(self.average.parameters(), self.network.parameters(), strict=True)
         for mean, value in weights:
             mean.lerp_(value, 1 - decay)
-
-    @torch.no_grad()
-    def _note(self, loss: Tensor, norm: Tensor, logits: Tensor, batch: Batch) -> None:
-        wrong, bits = self.task.measures(logits, batch)
-        values = torch.stack([loss, wrong.mean(), bits.mean(), norm, torch.ones_like(loss)])
-        self.window += values.cpu().double()
 
     def _validation_sets(self) -> dict[str, list[Batch]]:
         recipe, task = self.recipe, self.task
@@ -175,10 +194,9 @@ class Trainer:
             name: summarise(cast(Network, network), self.task, batches)
             for name, batches in self.validation.items()
         }
-        score = (
-            sum(result.wrong_bits for result in results.values()),
-            sum(result.cross_entropy_bits for result in results.values()),
-        )
+        wrong = sum(result.wrong_bits for result in results.values())
+        bits = sum(result.cross_entropy_bits for result in results.values())
+        score = (wrong, bits) if self.task.judged_by == "wrong_bits" else (bits, wrong)
         here = results.pop("")
         selected = {name: result.wrong_bits for name, result in results.items()}
         return Candidate(

@@ -1,17 +1,38 @@
 """The tasks by name: one file each, and one line here."""
 
 from collections.abc import Callable
+from typing import Any, cast
 
+import msgspec
+
+from model.tasks.associative_recall import AssociativeRecall
 from model.tasks.copy import Copy
+from model.tasks.ngram import NGram
+from model.tasks.priority_sort import PrioritySort
+from model.tasks.repeat_copy import RepeatCopy
 from model.tasks.task import Batch, Measures, Task
 
 __all__ = ["TASKS", "Batch", "Measures", "Task", "make_task"]
 
-TASKS: dict[str, Callable[[], Task]] = {"copy": Copy}
+TASKS: dict[str, Callable[[], Task]] = {
+    "copy": Copy,
+    "repeat-copy": RepeatCopy,
+    "associative-recall": AssociativeRecall,
+    "ngram": NGram,
+    "priority-sort": PrioritySort,
+}
 
 
-def make_task(name: str) -> Task:
-    """The task called `name`. Raises ValueError, naming those there are, for another."""
+def make_task(name: str, unit: str | None = None) -> Task:
+    """The task called `name`, lengths counted in `unit` where one is given.
+
+    Raises ValueError, naming those there are, for another name or unit.
+    """
     if name not in TASKS:
         raise ValueError(f"task must be one of {', '.join(TASKS)}, got {name!r}")
-    return TASKS[name]()
+    task = TASKS[name]()
+    if unit is None:
+        return task
+    if unit not in task.units:
+        raise ValueError(f"unit of {name} must be one of {', '.join(task.units)}, got {unit!r}")
+    return cast(Task, msgspec.structs.replace(cast(Any, task), unit=unit))

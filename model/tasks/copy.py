@@ -7,7 +7,7 @@ import torch
 from torch import Generator, Tensor
 
 from model.families import Activation
-from model.tasks.task import Batch, Measures, binary_loss, binary_measures
+from model.tasks.task import Batch, Measured, Measures, Task, binary_loss, binary_measures
 
 
 class Copy(msgspec.Struct, frozen=True):
@@ -21,7 +21,14 @@ class Copy(msgspec.Struct, frozen=True):
     max_length: int = 20
     name: str = "copy"
     activation: Activation = "sigmoid"
+    unit: str = "vectors"
+    judged_by: Measured = "wrong_bits"
     test_lengths: tuple[int, ...] = (10, 20, 30, 50, 80, 120)
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """Vectors are all that a sequence can have more of."""
+        return (self.unit,)
 
     @property
     def input_size(self) -> int:
@@ -42,6 +49,13 @@ class Copy(msgspec.Struct, frozen=True):
     def train_lengths(self) -> tuple[int, int]:
         """Shortest and longest sequence that `sample` draws."""
         return self.min_length, self.max_length
+
+    @property
+    def stages(self) -> tuple[Task, ...]:
+        """At most a quarter of the vectors, half of them, all."""
+        low, high = self.train_lengths
+        tops = [max(low, high // part) for part in (4, 2)]
+        return (*(msgspec.structs.replace(self, max_length=top) for top in tops), self)
 
     def sample(self, generator: Generator, batch: int) -> Batch:
         """One length a batch, uniform over the training lengths: B rows without padding."""
@@ -74,3 +88,7 @@ class Copy(msgspec.Struct, frozen=True):
     def measures(self, logits: Tensor, batch: Batch) -> Measures:
         """Wrong bits and cross-entropy bits a sequence. logits: (B, T, Y)."""
         return binary_measures(logits, batch)
+
+    def optimum_bits(self, batch: Batch) -> Tensor:
+        """Nothing: the answer has been seen."""
+        return torch.zeros(batch.inputs.shape[0])

@@ -1,7 +1,8 @@
 """What a task is: seeded batches, a loss, and both of the measures its papers report."""
 
 import math
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
 from torch import Generator, Tensor
@@ -13,6 +14,8 @@ from model.families import Activation
 VALIDATION_SEED = 1_000_000_000
 SELECTION_SEED = 1_500_000_000
 TEST_SEED = 2_000_000_000
+
+Measured = Literal["wrong_bits", "cross_entropy_bits"]
 
 
 class Batch(NamedTuple):
@@ -54,6 +57,21 @@ class Task(Protocol):
         ...
 
     @property
+    def unit(self) -> str:
+        """What a length counts: "vectors", "items", ..."""
+        ...
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """What it can count: the task with another `unit` measures that."""
+        ...
+
+    @property
+    def judged_by(self) -> Measured:
+        """The measure by which weights are chosen and training counts as solved."""
+        ...
+
+    @property
     def train_lengths(self) -> tuple[int, int]:
         """Shortest and longest length that training draws."""
         ...
@@ -61,6 +79,11 @@ class Task(Protocol):
     @property
     def test_lengths(self) -> tuple[int, ...]:
         """Lengths that evaluation reports where none are asked for."""
+        ...
+
+    @property
+    def stages(self) -> "tuple[Task, ...]":
+        """Ever harder tasks that a curriculum goes through, this one last."""
         ...
 
     def sample(self, generator: Generator, batch: int) -> Batch:
@@ -78,6 +101,27 @@ class Task(Protocol):
     def measures(self, logits: Tensor, batch: Batch) -> Measures:
         """logits: (B, T, Y). Returns both measures, a number a sequence each."""
         ...
+
+    def optimum_bits(self, batch: Batch) -> Tensor:
+        """The least cross-entropy bits that anyone could expect to pay: (B,)."""
+        ...
+
+
+def join(batches: Sequence[Batch]) -> Batch:
+    """One batch of them all: shorter sequences end in silent rows that are not scored."""
+    longest = max(batch.inputs.shape[1] for batch in batches)
+
+    def padded(part: Tensor) -> Tensor:
+        rows = part.new_zeros(part.shape[0], longest - part.shape[1], *part.shape[2:])
+        return torch.cat([part, rows], dim=1)
+
+    parts = zip(*batches, strict=True)
+    return Batch(*(torch.cat([padded(part) for part in same]) for same in parts))
+
+
+def sample_mixed(task: Task, generator: Generator, batch: int) -> Batch:
+    """`batch` sequences, each of a length of its own."""
+    return join([task.sample(generator, 1) for _ in range(batch)])
 
 
 def binary_loss(logits: Tensor, batch: Batch) -> Tensor:

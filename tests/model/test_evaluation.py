@@ -1,4 +1,5 @@
 import json
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -7,11 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from model.entry import make_card, write_entry
-from model.evaluation import evaluate, held_out, main, summarise
+from model.evaluation import describe, evaluate, held_out, main, summarise
 from model.families import build
 from model.options import options_of, recipe_from
 from model.state import StateSpec
+from model.tasks import make_task
 from model.tasks.copy import Copy
+from model.tasks.ngram import NGram
 
 
 class Seen(NamedTuple):
@@ -134,3 +137,61 @@ def test_weights_for_another_task_are_told(entry: Path, capsys: pytest.CaptureFi
     (entry / "card.json").write_text(json.dumps({**card, "task": "sort"}))
     assert main(["copy", "--entry", str(entry)]) == 1
     assert "expected weights for copy, got a card for sort" in capsys.readouterr().err
+
+
+class Undecided(nn.Module):
+    """Says one half to everything, at a cost of one bit a bit."""
+
+    family, input_size, output_size = "undecided", 1, 1
+    state_spec: StateSpec = ()
+    trace_spec: StateSpec = ()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.undecided = nn.Parameter(torch.zeros(1))
+
+    def initial_state(self, batch: int) -> tuple[()]:
+        return ()
+
+    def step(self, input_t: Tensor, state: tuple[()]) -> tuple[Tensor, tuple[()]]:
+        return self.undecided.expand(input_t.shape[0], 1), state
+
+    def step_traced(self, x: Tensor, state: tuple[()]) -> tuple[Tensor, tuple[()], tuple[()]]:
+        return *self.step(x, state), ()
+
+
+def test_the_gap_to_the_optimum_is_paired() -> None:
+    task, batches = NGram(), list(held_out(NGram(), 200, 12, 1))
+    summary = summarise(Undecided(), task, batches)
+    optimum = task.optimum_bits(batches[0]).double()
+    assert summary.cross_entropy_bits == pytest.approx(200)
+    assert summary.optimum_bits == pytest.approx(optimum.mean().item(), abs=1e-4)
+    assert summary.gap_bits == pytest.approx(200 - optimum.mean().item(), abs=1e-4)
+    assert summary.gap_error == pytest.approx(optimum.std().item() / math.sqrt(12), abs=1e-4)
+
+
+def test_results_tell_of_an_optimum_only_where_it_costs_something() -> None:
+    with_gap = evaluate(Undecided(), NGram(bits=9), (9,), sequences=3, within=0)
+    without = evaluate(PerfectCopier(flip=True), Copy(), (3,), sequences=3, within=0)
+    assert "bits above the optimum of" in describe(with_gap)
+    assert "optimum_bits" not in without["lengths"]["3"] and "optimum" not in describe(without)
+
+
+def test_a_length_counts_what_is_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sizes = "--memory-size 7 --memory-width 5 --controller-size 6".split()
+    recipe = recipe_from(options_of(["repeat-copy", *sizes]))
+    network = build(recipe.family, recipe.network)
+    card = make_card(recipe, make_task("repeat-copy"), "ntm train repeat-copy", {}, {})
+    write_entry(tmp_path, card, network.state_dict())
+    common = ["repeat-copy", "--entry", str(tmp_path), "--json", "--sequences", "2"]
+    common += ["--within", "0", "--lengths", "2"]
+    found: list[float] = []
+    for by in ([], ["--by", "repeats"], ["--by", "vectors"]):
+        assert main([*common, *by]) == 0
+        results = json.loads(capsys.readouterr().out)["lengths"]["2"]
+        found.append(results["cross_entropy_bits"])
+    assert found[0] == found[1] != found[2]
+    assert main([*common, "--by", "bits"]) == 1
+    assert "unit of repeat-copy must be one of repeats, vectors" in capsys.readouterr().err

@@ -1,5 +1,7 @@
 """The machine as a whole: one step against the paper, and states as values."""
 
+import re
+
 import pytest
 import torch
 from torch import Tensor
@@ -230,3 +232,32 @@ def test_weights_and_seed_alone_decide_what_a_machine_answers():
     assert not torch.equal(other(rows()), first(rows()))
     other.load_state_dict(first.state_dict())
     assert torch.equal(other(rows()), first(rows()))
+
+
+@pytest.mark.parametrize("dims", [(2, 8), (9,), (3, 9), (2, 1, 9)])
+def test_a_step_says_which_rows_it_takes(dims: tuple[int, ...]):
+    ntm = NeuralTuringMachine(9, 8, 7, 5)
+    state = ntm.initial_state(2)
+    said = re.escape(f"must be (2, 9), a row of each in the state, got {dims}")
+    with pytest.raises(ValueError, match=said):
+        ntm.step(torch.zeros(dims), state)
+
+
+@pytest.mark.parametrize("batch", [0, -1])
+def test_a_state_is_of_at_least_one_row(batch: int):
+    with pytest.raises(ValueError, match=f"batch must be an integer of at least 1, got {batch}"):
+        NeuralTuringMachine(9, 8, 7, 5).initial_state(batch)
+
+
+def test_many_heads_take_every_option_of_the_machine():
+    many = MultiHeadNTM(
+        9, 8, 7, 5, 2, memory_init="learned", shift_range=2, sharpening="softmax",
+        controller_layers=2,
+    )  # fmt: skip
+    alike = NeuralTuringMachine(
+        9, 8, 7, 5, read_heads=2, write_heads=2, memory_init="learned", shift_range=2,
+        sharpening="softmax", controller_layers=2,
+    )  # fmt: skip
+    dims = {name: value.shape for name, value in alike.named_parameters()}
+    assert {name: value.shape for name, value in many.named_parameters()} == dims
+    assert many.heads.addressing.sharpening == "softmax"

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Generator
 
-from model.tasks import TASKS, Batch, make_task
+from model.tasks import Batch, make_task
 from model.tasks.copy import Copy
 
 
@@ -94,8 +94,8 @@ def test_loss_is_the_mean_over_scored_bits_and_ignores_the_rest() -> None:
 
 def test_tasks_are_made_by_name_and_state_their_form() -> None:
     task = make_task("copy")
-    assert task.name == "copy" and set(TASKS) == {"copy"}
+    assert task.name == "copy"
     assert (task.input_size, task.output_size, task.activation) == (9, 8, "sigmoid")
     assert task.form == {"kind": "bits", "width": 8, "flags": ["delimiter"]}
-    with pytest.raises(ValueError, match="one of copy, got 'paste'"):
+    with pytest.raises(ValueError, match="one of copy, .*got 'paste'"):
         make_task("paste")

@@ -3,9 +3,10 @@ from typing import Any
 import pytest
 import torch
 
+from model.curriculum import STAGE_STEPS
 from model.guard import NonFiniteError, find_nonfinite
 from model.recipe import Recipe, learning_rate_at
-from model.tasks import Batch
+from model.tasks import Batch, make_task
 from model.trainer import Trainer
 
 NETWORK = {
@@ -140,3 +141,39 @@ def test_a_bad_gradient_stops_training_before_the_weights_change() -> None:
         trainer.advance()
     assert (raised.value.step, raised.value.tensor) == (2, "gradient of output.bias")
     assert all(value.equal(before[name]) for name, value in weights(trainer).items())
+
+
+def sized(task: str) -> dict[str, Any]:
+    made = make_task(task)
+    return NETWORK | {"input_size": made.input_size, "output_size": made.output_size}
+
+
+def test_weights_for_a_task_without_certain_answers_are_chosen_by_cross_entropy() -> None:
+    trainer = Trainer(recipe(task="ngram", network=sized("ngram"), eval_sequences=3, target=1e6))
+    (candidate,) = trainer.evaluate()
+    assert candidate.score == (candidate.cross_entropy_bits, candidate.wrong_bits)
+    assert candidate.cross_entropy_bits > 100 and trainer.streak == 1
+    strict = recipe(task="ngram", network=sized("ngram"), eval_sequences=3, target=100)
+    trainer = Trainer(strict)
+    assert trainer.evaluate()[0].wrong_bits < 100 + 100
+    assert trainer.streak == 0
+
+
+def test_a_curriculum_begins_easy_and_its_place_is_kept() -> None:
+    chosen = recipe(task="priority-sort", network=sized("priority-sort"), curriculum=9.0)
+    trainer = Trainer(chosen)
+    seen: list[int] = []
+    draw = trainer.curriculum.sample
+
+    def watched(generator: torch.Generator, batch: int) -> Batch:
+        drawn = draw(generator, batch)
+        seen.append(drawn.inputs.shape[1])
+        return drawn
+
+    trainer.curriculum.sample = watched
+    for _ in range(STAGE_STEPS + 1):
+        trainer.advance()
+    assert seen == [5 + 1 + 4] * STAGE_STEPS + [10 + 1 + 8]
+    again = Trainer(chosen)
+    again.restore(trainer.state())
+    assert (again.curriculum.stage, again.curriculum.steps) == (1, 1)

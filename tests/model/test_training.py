@@ -8,6 +8,7 @@ import torch
 
 from model.checkpoint import load_checkpoint
 from model.families import load
+from model.neural_turing_machine import NeuralTuringMachine
 from model.options import options_of
 from model.run import Run
 from model.training import main, prepare, stopping_on_signals
@@ -187,3 +188,21 @@ def test_lengths_must_be_positive_integers(capsys: pytest.CaptureFixture[str]) -
     with pytest.raises(SystemExit):
         options_of(["copy", "--select-lengths", "20,x"])
     assert "expected lengths like 10,20,30, got '20,x'" in capsys.readouterr().err
+
+
+def test_nothing_to_resume_is_said_before_the_step_is_compiled(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train("--steps 4 --resume", tmp_path / "nowhere") == 1
+    told = capsys.readouterr()
+    assert told.err == (
+        f"ntm train: no run to resume in {tmp_path / 'nowhere'}: expected checkpoint.pt there\n"
+    )
+    assert told.out == ""
+
+
+def test_the_options_of_a_head_reach_the_network(tmp_path: Path) -> None:
+    run = run_of("--steps 4 --shift-range 2 --sharpening softmax", tmp_path)
+    network = run.trainer.network
+    assert isinstance(network, NeuralTuringMachine)
+    assert (network.heads.shifts, network.heads.addressing.sharpening) == (5, "softmax")

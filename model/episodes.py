@@ -1,0 +1,69 @@
+"""What a network did over whole sequences, row by row: outputs, states, what its heads emitted."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+
+from model.families import Network
+from model.state import flatten, unflatten
+from model.tasks import Batch
+
+Change = Callable[[int, Tensor], Tensor]  # the row to come, the memory (B, N, M) -> the memory
+
+
+class Episodes(NamedTuple):
+    """B sequences of T rows. State and trace by the names of the network's specs."""
+
+    batch: Batch
+    logits: Tensor  # (B, T, Y)
+    state: dict[str, Tensor]  # (B, T, *dims), after each row
+    trace: dict[str, Tensor]  # (B, T, *dims), of each row
+    first: dict[str, Tensor]  # (B, *dims), before the first row
+
+    @property
+    def seeing(self) -> Tensor:
+        """(B, T), bool: the rows before the first that is scored."""
+        return self.batch.mask.long().cumsum(dim=1) == 0
+
+
+@torch.no_grad()
+def record(network: Network, batch: Batch, change: Change | None = None) -> Episodes:
+    """Runs `batch` from fresh states. change: called with the memory before each row."""
+    device = next(cast(nn.Module, network).parameters()).device
+    state = network.initial_state(batch.inputs.shape[0])
+    names = [spec.name for spec in network.state_spec]
+    first = dict(zip(names, flatten(state), strict=True))
+    outputs: list[Tensor] = []
+    states: list[tuple[Tensor, ...]] = []
+    traces: list[tuple[Tensor, ...]] = []
+    for number, row in enumerate(batch.inputs.to(device).unbind(dim=1)):
+        if change is not None:
+            state = _with_memory(state, names, lambda memory, row=number: change(row, memory))
+        y, state, trace = network.step_traced(row, state)
+        outputs.append(y)
+        states.append(flatten(state))
+        traces.append(flatten(trace))
+    emitted = [spec.name for spec in network.trace_spec]
+    return Episodes(
+        batch,
+        torch.stack(outputs, dim=1).cpu(),
+        _stacked(names, states),
+        _stacked(emitted, traces),
+        {name: part.cpu() for name, part in first.items()},
+    )
+
+
+def _with_memory(state: Any, names: list[str], change: Callable[[Tensor], Tensor]) -> Any:
+    parts = list(flatten(state))
+    place = names.index("memory")
+    parts[place] = change(parts[place])
+    return unflatten(state, parts)
+
+
+def _stacked(names: list[str], rows: list[tuple[Tensor, ...]]) -> dict[str, Tensor]:
+    columns = zip(*rows, strict=True)
+    return {
+        name: torch.stack(parts, dim=1).cpu() for name, parts in zip(names, columns, strict=True)
+    }

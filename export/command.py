@@ -1,4 +1,7 @@
-"""`ntm export`: a zoo entry's bundle, made or checked."""
+"""`ntm export`: a zoo entry's bundle, made, checked or taken to Triton.
+
+Torch is imported where a network is needed, so a bundle goes elsewhere without it.
+"""
 
 from __future__ import annotations
 
@@ -10,19 +13,23 @@ from pathlib import Path
 
 import msgspec
 
-from export.bundle import FileEntry, Manifest, read_bundle
+from export import kserve
+from export.bundle import MANIFEST, FileEntry, Manifest, read_bundle
 from export.errors import BundleError
+from export.folders import replaced
 from export.manifest import STEP_TORCHSCRIPT
-from export.pack import pack
-from model.families import CARD, load
+from export.triton import write_repository
 
 ZOO = Path(__file__).resolve().parent.parent / "model" / "zoo"
 
 
 def main(argv: Sequence[str]) -> int:
     """Run `ntm export`. Returns 0, or 1 with a message where there is no bundle to be had."""
-    args = _parser().parse_args(argv)
+    args = _parsed(argv)
     try:
+        if args.triton:
+            print(take_to_triton(args.out or find_bundle(args.entry), args.triton, args.kserve))
+            return 0
         entry = find_entry(args.entry)
         folder = args.out or entry / "bundle"
         if args.check:
@@ -36,6 +43,8 @@ def main(argv: Sequence[str]) -> int:
 
 def find_entry(name: str) -> Path:
     """The folder `name`, or the zoo entry of that name. Raises ValueError where neither is one."""
+    from model.families import CARD
+
     for folder in (Path(name), ZOO / name):
         if (folder / CARD).is_file():
             return folder
@@ -44,26 +53,55 @@ def find_entry(name: str) -> Path:
     )
 
 
+def find_bundle(name: str) -> Path:
+    """The bundle in the folder `name`, of that entry or of the zoo entry of that name.
+
+    Raises ValueError where there is none.
+    """
+    for folder in (Path(name), Path(name) / "bundle", ZOO / name / "bundle"):
+        if (folder / MANIFEST).is_file():
+            return folder
+    raise ValueError(f"{name!r} should be a bundle or an entry with one, is neither")
+
+
 def export(entry: Path, folder: Path, torchscript: bool = False) -> Manifest:
     """Write the bundle of `entry` into `folder`, in place of what is there once all is well.
 
     Raises what `load` and `pack` raise, and leaves what was there.
     """
+    from export.pack import pack
+    from model.families import load
+
     network, card = load(entry)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as scratch:
-        fresh = Path(scratch) / "new"
-        fresh.mkdir()
+    with replaced(folder) as fresh:
         manifest = pack(network, card, fresh, torchscript)
         read_bundle(fresh)
-        if folder.exists():
-            folder.rename(Path(scratch) / "old")
-        fresh.rename(folder)
     return manifest
+
+
+def take_to_triton(bundle_folder: Path, repository: Path, storage_uri: str | None) -> str:
+    """Write the bundle's model into a Triton model repository, and where a storage URI is given
+    the KServe manifest of it beside. Returns what was written.
+
+    Raises BundleError, and ValueError for a URI that is none.
+    """
+    bundle = read_bundle(bundle_folder)
+    name = bundle.manifest.name
+    service = None if storage_uri is None else kserve.manifest(name, storage_uri)
+    folder = write_repository(bundle, repository)
+    lines = [str(path) for path in sorted(folder.rglob("*")) if path.is_file()]
+    if service is not None:
+        path = repository / f"{name}.kserve.yaml"
+        path.write_text(service, "utf-8")
+        lines.append(str(path))
+    return "\n".join(lines)
 
 
 def check(entry: Path, folder: Path) -> int:
     """Export `entry` anew and compare. Returns 0 where the bundle in `folder` is the same."""
+    from export.pack import pack
+    from model.families import load
+
     committed = read_bundle(folder).manifest
     with tempfile.TemporaryDirectory() as scratch:
         fresh = pack(*load(entry), Path(scratch), STEP_TORCHSCRIPT in committed.files)
@@ -105,7 +143,7 @@ def _short(entry: FileEntry | None) -> str:
     return entry.sha256[:12] if entry else "missing"
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parsed(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="ntm export", description=__doc__)
     parser.add_argument("entry", help="a folder with weights and card, or a name in model/zoo")
     parser.add_argument("--out", type=Path, help="where to (default: bundle/ in the entry)")
@@ -113,4 +151,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--check", action="store_true", help="compare the bundle there with a fresh export"
     )
-    return parser
+    parser.add_argument(
+        "--triton",
+        type=Path,
+        metavar="REPOSITORY",
+        help="write the bundle there as a Triton model repository; no new export, no torch",
+    )
+    parser.add_argument(
+        "--kserve", metavar="URI", help="with --triton: also a KServe manifest of it at this URI"
+    )
+    args = parser.parse_args(argv)
+    if args.kserve and not args.triton:
+        parser.error("--kserve goes with --triton")
+    if args.triton and (args.check or args.torchscript):
+        parser.error("--triton takes the bundle as it is: --check and --torchscript are for others")
+    return args

@@ -52,11 +52,9 @@ class StepModule(nn.Module):
     def forward(self, x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         """x: (B, X), state: one tensor (B, *dims) each. Returns y (B, Y) and the others."""
         nested = unflatten(self._nesting, state)
-        if self.traced:
-            logits, following, trace = self.network.step_traced(x, nested)
-            return (self.activate(logits), *flatten(following), *flatten(trace))
-        logits, following = self.network.step(x, nested)
-        return (self.activate(logits), *flatten(following))
+        logits, following, trace = self.network.step_traced(x, nested)
+        told = flatten(trace) if self.traced else ()
+        return (self.activate(logits), *flatten(following), *told)
 
     def activate(self, logits: Tensor) -> Tensor:
         """The task's outputs from the logits (B, Y)."""

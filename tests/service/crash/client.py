@@ -4,140 +4,148 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import Counter
-from typing import Any
+from collections import Counter, deque
+from typing import Any, NamedTuple
 
 import httpx
 import numpy as np
-from numpy.typing import NDArray
 
-from service.engine.runtime import Runtime
+from tests.service.crash.reference import Place, Versions
 
-Floats = NDArray[np.float32]
-PATIENCE_S = 60.0  # for one request, over as many tries as it takes
+PATIENCE_S = 120.0  # for one request, over as many tries as it takes
 RETRIED = (429, 503, 504)
+SNAPSHOTS = 5  # the most a client keeps
+HISTORY_ROWS = 100  # what the server keeps
+PAST = 80  # of them, what a client goes back to
 
 
-class Reference:
-    """What rows come to, by the same runtime in this process."""
+class Stood(NamedTuple):
+    """Where the session stood once."""
 
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
-
-    @property
-    def width(self) -> int:
-        """Numbers a row."""
-        return self._runtime.input_size
-
-    def initial(self) -> list[NDArray[Any]]:
-        """The state a session begins with."""
-        return self._runtime.save(0)
-
-    def step(self, state: list[NDArray[Any]], rows: Floats) -> tuple[Floats, list[NDArray[Any]]]:
-        """rows: (T, X). Returns outputs (T, Y) and the state after them."""
-        self._runtime.load(1, state)
-        y = self._runtime.step([1], [2], rows[None]).y[0]
-        return y, self._runtime.save(2)
+    revision: int
+    place: Place
 
 
 class Client:
     """One session and all that was acknowledged of it. `seen` counts what happened."""
 
     def __init__(
-        self, number: int, http: httpx.AsyncClient, reference: Reference, seen: Counter[str]
+        self, number: int, http: httpx.AsyncClient, versions: Versions, seen: Counter[str]
     ) -> None:
-        self._http, self._reference, self._seen = http, reference, seen
+        self._http, self._versions, self._seen = http, versions, seen
         self._random = random.Random(number)
         self._keys = 0
-        self._name = f"client-{number}"
-        self.path, self._etag = "", ""
-        self._rows: list[Floats] = []  # that led to where the session stands
-        self._state = reference.initial()
-        self._step, self._revision = 0, 0
-        self._oldest = 0  # the first step of its history: a fork's begins where it was forked
+        self.name = f"client-{number}"
+        self.path, self._etag, self._version = "", "", "1"
+        self._revision, self._place = 1, versions.initial("1")
+        self._past = deque[Stood](maxlen=PAST)
+        self._snapshots: dict[str, Stood] = {}
 
     async def live(self, stop: asyncio.Event) -> None:
-        """Begin a session and do this and that with it until told to stop; then compare."""
-        created = await self._post("/v1/models/copy/sessions", {}, 201)
+        """Begin a session, and do this and that with it until told to stop."""
+        created = await self._post("/v1/models/copy/sessions", {"version": self._version}, 201)
         self._moved_to(created)
-        self._revision = 1
-        doings = [self._steps, self._restore, self._fork, self._reset, self._snapshot]
+        weights = {
+            self._steps: 70, self._restore: 8, self._migrate: 6, self._snapshot: 6, self._fork: 5,
+            self._reset: 2,
+        }  # fmt: skip
         while not stop.is_set():
-            await self._random.choices(doings, weights=[90, 3, 3, 1, 3])[0]()
-        await self.compare()
+            await self._random.choices(list(weights), list(weights.values()))[0]()
 
     async def compare(self) -> None:
         """The session must stand where it was acknowledged to stand, to the last bit."""
         info = (await self._request("GET", self.path, None, {}, 200)).json()
-        assert (info["step"], info["revision"]) == (self._step, self._revision), self._name
+        stands = (info["step"], info["revision"], info["version"])
+        assert stands == (self._place.step, self._revision, self._version), self.name
         shown = (await self._request("GET", f"{self.path}/memory", None, {}, 200)).json()["state"]
-        for tensor, array in zip(shown, self._state, strict=True):
+        for tensor, array in zip(shown, self._versions.state(self._place), strict=True):
             assert np.array_equal(np.float32(tensor["data"]), array.ravel()), (
-                f"{self._name}: {tensor['name']} at step {self._step}"
+                f"{self.name}: {tensor['name']} at step {self._place.step}"
             )
+        kept = (await self._request("GET", f"{self.path}/snapshots", None, {}, 200)).json()
+        assert {one["name"]: (one["revision"], one["step"]) for one in kept["snapshots"]} == {
+            name: (stood.revision, stood.place.step) for name, stood in self._snapshots.items()
+        }, self.name
 
     async def _steps(self) -> None:
-        shape = (self._random.randint(1, 4), self._reference.width)
+        shape = (self._random.randint(1, 4), self._versions.width)
         rows = np.random.default_rng(self._random.getrandbits(32)).integers(0, 2, shape)
         rows = rows.astype(np.float32)
         answer = await self._post(f"{self.path}/steps", {"inputs": rows.tolist()}, 200)
-        outputs, self._state = self._reference.step(self._state, rows)
-        body = answer.json()
-        assert np.array_equal(np.float32(body["outputs"]), outputs), f"{self._name}: outputs"
-        self._rows += list(rows)
-        self._step += len(rows)
-        self._mutated(answer)
+        outputs, places = self._versions.step(self._place, rows, self._version)
+        got = np.float32(answer.json()["outputs"])
+        assert np.array_equal(got, outputs), f"{self.name}: outputs"
+        self._mutated(answer, *places)
 
     async def _restore(self) -> None:
-        oldest = max(self._oldest, self._step - 200)
-        self._step = self._random.randint(oldest, self._step)
-        answer = await self._post(f"{self.path}/restore", {"step": self._step}, 200)
-        self._rebuild()
-        self._mutated(answer)
+        point, place = self._point()
+        answer = await self._post(f"{self.path}/restore", point, 200)
+        self._mutated(answer, place)
+
+    async def _migrate(self) -> None:
+        self._version = "2" if self._version == "1" else "1"
+        answer = await self._post(f"{self.path}/migrate", {"version": self._version}, 200)
+        assert answer.json()["version"] == self._version, self.name
+        self._mutated(answer, self._place)
 
     async def _reset(self) -> None:
         answer = await self._post(f"{self.path}/reset", {}, 200)
-        self._step = self._oldest = 0
-        self._rebuild()
-        self._mutated(answer)
+        self._mutated(answer, self._versions.initial(self._version))
 
     async def _snapshot(self) -> None:
-        kept = (await self._request("GET", f"{self.path}/snapshots", None, {}, 200)).json()
-        if len(kept["snapshots"]) < 5:
-            answer = await self._post(f"{self.path}/snapshots", {}, 201)
-            assert answer.json()["step"] == self._step
+        if len(self._snapshots) == SNAPSHOTS:
+            return
+        kept = (await self._post(f"{self.path}/snapshots", {}, 201)).json()
+        assert (kept["step"], kept["revision"]) == (self._place.step, self._revision), self.name
+        self._snapshots[kept["name"]] = Stood(self._revision, self._place)
         self._seen["snapshots"] += 1
 
     async def _fork(self) -> None:
-        """Go on in a fork, and see that it is what it was forked from."""
+        """Go on in a fork, once its parent is seen to stand where it stood."""
         parent = self.path
-        answer = await self._post(f"{self.path}/fork", {}, 201)
-        assert answer.json()["step"] == self._step
+        point, place = self._random.choice([self._point(), ({}, self._place)])
+        answer = await self._post(f"{self.path}/fork", point, 201)
+        forked = answer.json()
+        assert (forked["step"], forked["version"]) == (place.step, self._version), self.name
         await self.compare()
+        self._place = place
         self._moved_to(answer)
-        self._revision, self._oldest = 1, self._step
         await self._request("DELETE", parent, None, {}, 204, 404)
         self._seen["forks"] += 1
 
-    def _rebuild(self) -> None:
-        self._rows = self._rows[: self._step]
-        self._state = self._reference.initial()
-        if self._rows:
-            self._state = self._reference.step(self._state, np.stack(self._rows))[1]
+    def _point(self) -> tuple[dict[str, Any], Place]:
+        """A point of the past, by one of its names: for a step, the latest time it stood there."""
+        stood = self._random.choice(self._past)
+        name = self._random.choice([None, *self._snapshots])
+        match self._random.choice(["step", "revision", "snapshot"]):
+            case "snapshot" if name is not None:
+                return {"snapshot": name}, self._snapshots[name].place
+            case "revision":
+                there = [s.place for s in self._past if s.revision == stood.revision]
+                return {"revision": stood.revision}, there[-1]
+            case _:
+                step = stood.place.step
+                return {"step": step}, [s.place for s in self._past if s.place.step == step][-1]
 
     def _moved_to(self, created: httpx.Response) -> None:
         self.path, self._etag = created.headers["location"], created.headers["etag"]
+        self._revision = 1
+        self._past.clear()
+        self._past.append(Stood(1, self._place))
+        self._snapshots.clear()
 
-    def _mutated(self, answer: httpx.Response) -> None:
-        self._revision += 1
+    def _mutated(self, answer: httpx.Response, *places: Place) -> None:
+        self._revision, self._place = self._revision + 1, places[-1]
+        self._past.extend(Stood(self._revision, place) for place in places)
         body = answer.json()
-        assert (body["step"], body["revision"]) == (self._step, self._revision), self._name
+        stands = (body["step"], body["revision"])
+        assert stands == (self._place.step, self._revision), (self.name, answer.url, stands)
         self._etag = answer.headers["etag"]
         self._seen["mutations"] += 1
 
     async def _post(self, path: str, body: dict[str, Any], status: int) -> httpx.Response:
         self._keys += 1
-        headers = {"idempotency-key": f"{self._name}-{self._keys}"}
+        headers = {"idempotency-key": f"{self.name}-{self._keys}"}
         if path.startswith(self.path) and self.path:
             headers["if-match"] = self._etag
         return await self._request("POST", path, body, headers, status)
@@ -152,13 +160,19 @@ class Client:
                     answer = await self._http.request(method, path, json=body, headers=headers)
                 except httpx.TransportError:
                     self._seen["broken connections"] += 1
-                    await asyncio.sleep(0.02)
+                    await self._wait()
                     continue
                 if answer.status_code in expected:
-                    self._seen["replayed"] += "idempotency-replayed" in answer.headers
+                    if "idempotency-replayed" in answer.headers:
+                        self._seen["replayed"] += 1
+                        self._seen[f"replayed {path.rpartition('/')[2]}"] += 1
                     return answer
                 problem = answer.json()
-                assert answer.status_code in RETRIED, (self._name, method, path, problem)
+                assert answer.status_code in RETRIED, (self.name, method, path, problem)
                 assert problem["code"] != "store_rolled_back", problem
                 self._seen[problem["code"]] += 1
-                await asyncio.sleep(0.02)
+                await self._wait()
+
+    async def _wait(self) -> None:
+        """Before the next try, so that what starts again is not kept from it."""
+        await asyncio.sleep(self._random.uniform(0.05, 0.25))

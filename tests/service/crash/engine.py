@@ -1,8 +1,10 @@
 """The engine's process with points at which it kills itself, which only a test can arm.
 
-CRASH_POINTS   a folder: for each file of a point's name in it, the engine dies at that point,
-               with the probability that the file holds, and leaves a line in <point>.hits
-CRASH_MUTANT   "drop": the store forgets one commit in fifty, and says it did not
+CRASH_POINTS names a folder. For each file of a point's name in it, "0.02" or "0.02 migrate", the
+engine dies at that point with that probability, where it is told of a change of that kind, and
+leaves a line in <point>.hits.
+
+drop is no point to die at: the store forgets one commit, says that it did not, and is unarmed.
 """
 
 from __future__ import annotations
@@ -23,18 +25,23 @@ from service.store.store import Change, Committed, Outcome, Store
 POINTS = ("before_commit", "committed", "mid_reply", "mid_checkpoint")
 
 
-def reach(point: str) -> bool:
+def reach(point: str, kinds: frozenset[str] = frozenset()) -> bool:
     """Is it time to die here? Then it has been noted already."""
     folder = Path(os.environ["CRASH_POINTS"])
     try:
-        chance = float((folder / point).read_text() or 0)
+        chance, *wanted = (folder / point).read_text().split()
     except (FileNotFoundError, ValueError):
         return False
-    if random.random() >= chance:
+    if (wanted and kinds.isdisjoint(wanted)) or random.random() >= float(chance):
         return False
     with open(folder / f"{point}.hits", "a") as hits:
         hits.write("hit\n")
     return True
+
+
+def disarm(point: str) -> None:
+    """Not again."""
+    (Path(os.environ["CRASH_POINTS"]) / point).unlink(missing_ok=True)
 
 
 def die() -> None:
@@ -42,25 +49,39 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def kinds_of(changes: Sequence[Change]) -> frozenset[str]:
+    """What the changes do to their sessions."""
+    return frozenset(_kind(change) for change in changes)
+
+
+def _kind(change: Change) -> str:
+    if change.record is not None:
+        return change.record.kind
+    if change.ended is not None:
+        return "end"
+    return "snapshot" if change.checkpoint and change.checkpoint.name else "checkpoint"
+
+
 class CrashingStore:
     """A real store, around whose commits the process may die."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._drops = os.environ.get("CRASH_MUTANT") == "drop"
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
     async def commit(self, changes: Sequence[Change]) -> list[Outcome]:
-        if reach("before_commit"):
+        kinds = kinds_of(changes)
+        if reach("before_commit", kinds):
             die()
-        if any(change.checkpoint for change in changes) and reach("mid_checkpoint"):
+        if any(change.checkpoint for change in changes) and reach("mid_checkpoint", kinds):
             asyncio.get_running_loop().call_later(random.uniform(0, 0.003), die)
-        if self._drops and random.random() < 0.02 and all(c.expected for c in changes):
+        if kinds == {"step"} and reach("drop"):
+            disarm("drop")
             return [Committed() for _ in changes]
         outcomes = await self._store.commit(changes)
-        if reach("committed"):
+        if reach("committed", kinds):
             die()
         return outcomes
 

@@ -8,18 +8,23 @@ import sys
 import tempfile
 from pathlib import Path
 
-from service import logs
+from service import logs, supervisor
 from service.settings import Settings
-from service.supervisor import Supervisor, bind
 
 
 def main() -> int:
     """Serve until SIGTERM."""
     settings = Settings.from_env(os.environ)
     logs.configure("warning")
-    with bind(settings.host, settings.port) as listener, tempfile.TemporaryDirectory() as folder:
-        supervisor = Supervisor(settings, listener, Path(folder), "tests.service.crash.engine")
-        return asyncio.run(supervisor.run())
+    # What dies so often on purpose is not kept waiting.
+    supervisor.RESTART_MAX_S = supervisor.RESTART_MIN_S
+    with (
+        supervisor.bind(settings.host, settings.port) as listener,
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        engine = "tests.service.crash.engine"
+        running = supervisor.Supervisor(settings, listener, Path(folder), engine)
+        return asyncio.run(running.run())
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ import random
 import shutil
 import signal
 import subprocess
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -20,12 +19,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from export.bundle import STEP_ONNX, read_bundle
-from service.engine.onnx import OnnxCpu
-from service.engine.runtime import Runtime
-from service.settings import ZOO
-from tests.service.crash.client import Client, Reference
-from tests.service.crash.test_crash import KILLS
+from tests.service.crash.crowd import Crowd, crowd, eventually
+from tests.service.crash.reference import Versions
+from tests.service.crash.test_crash import KILLS, LONG_S
+from tests.service.crash.victim import SMALL
 from tests.service.serving import Server, environ, launched, until
 from tests.service.store.redis_server import RedisServer, free_port
 
@@ -36,21 +33,11 @@ CONFIG = Path(__file__).parents[3] / "deploy" / "haproxy" / "haproxy.cfg"
 pytestmark = pytest.mark.crash
 
 
-@pytest.fixture(scope="module")
-def reference() -> Reference:
-    bundle = read_bundle(Path(ZOO) / "copy" / "bundle")
-    backend = OnnxCpu(bundle.read(STEP_ONNX), bundle.manifest.state, 1)
-    initial = list(bundle.initial_state().values())
-    return Reference(
-        Runtime(backend, bundle.manifest.state, bundle.manifest.input.dims[0], 3, 32, initial)
-    )
-
-
 class Replicas:
     """Three servers on one Redis, and a router before them."""
 
-    def __init__(self, folder: Path, stack: ExitStack) -> None:
-        self._folder, self._stack = folder, stack
+    def __init__(self, folder: Path, models: Path, stack: ExitStack) -> None:
+        self._folder, self._models, self._stack = folder, models, stack
         self.redis = RedisServer(folder / "redis")
         self.redis.start()
         stack.callback(self.redis.kill)
@@ -83,10 +70,10 @@ class Replicas:
     def _start(self, number: int) -> Server:
         folder = self._folder / f"server-{number}-{random.getrandbits(32):08x}"
         folder.mkdir()
-        settings = {
+        settings = SMALL | {
             "NTM_STORE": self.redis.url,
             "NTM_PORT": str(self._ports[number]),
-            "NTM_MODELS": str(Path(ZOO) / "copy" / "bundle"),
+            "NTM_MODELS": str(self._models),
         }
         server = self._stack.enter_context(launched(folder, **settings))
         server.wait_until_listening()
@@ -121,10 +108,10 @@ def _answers(url: str) -> bool:
 
 
 @contextmanager
-def replicas(folder: Path) -> Iterator[Replicas]:
+def replicas(folder: Path, models: Path) -> Iterator[Replicas]:
     """Three servers, ended with the test."""
     with ExitStack() as stack:
-        yield Replicas(folder, stack)
+        yield Replicas(folder, models, stack)
 
 
 class Anywhere(httpx.AsyncBaseTransport):
@@ -144,24 +131,20 @@ class Anywhere(httpx.AsyncBaseTransport):
 
 
 async def _work(
-    running: Replicas, reference: Reference, addresses: list[str], disturb: str
-) -> Counter[str]:
-    seen: Counter[str] = Counter()
-    stop = asyncio.Event()
-    async with httpx.AsyncClient(
-        base_url=addresses[0], transport=Anywhere(addresses), timeout=20
-    ) as http:
-        clients = [Client(number, http, reference, seen) for number in range(CLIENTS)]
-        tasks = [asyncio.create_task(client.live(stop)) for client in clients]
+    running: Replicas, versions: Versions, addresses: list[str], disturbance: str
+) -> Crowd:
+    async def disturb() -> None:
         for _ in range(ROUNDS):
-            await asyncio.sleep(random.uniform(0.2, 0.6))
-            await asyncio.to_thread(_disturb, running, disturb)
-        stop.set()
-        ended = await asyncio.gather(*tasks, return_exceptions=True)
-    for error in ended:
-        if isinstance(error, BaseException):
-            raise error
-    return seen
+            enough = clients.seen["mutations"] + random.randint(1, 200)
+            await eventually(lambda enough=enough: clients.seen["mutations"] >= enough, LONG_S)
+            await asyncio.to_thread(_disturb, running, disturbance)
+        enough = clients.seen["mutations"] + CLIENTS
+        await eventually(lambda: clients.seen["mutations"] >= enough, LONG_S)
+
+    async with crowd(addresses[0], versions, CLIENTS, Anywhere(addresses)) as clients:
+        await clients.live(disturb())
+        await clients.compare()
+        return clients
 
 
 def _disturb(running: Replicas, what: str) -> None:
@@ -176,18 +159,21 @@ def _disturb(running: Replicas, what: str) -> None:
 
 
 @pytest.mark.skipif(shutil.which("haproxy") is None, reason="needs Debian's haproxy")
-def test_behind_the_router_servers_are_killed_one_by_one(tmp_path: Path, reference: Reference):
-    with replicas(tmp_path) as running:
-        seen = asyncio.run(_work(running, reference, [running.router], "kill a server"))
-        assert seen["mutations"] > CLIENTS, seen
+def test_behind_the_router_servers_are_killed_one_by_one(
+    tmp_path: Path, bundles: Path, versions: Versions
+):
+    with replicas(tmp_path, bundles) as running:
+        seen = asyncio.run(_work(running, versions, [running.router], "kill a server")).seen
+        print(f"behind the router, kill a server, {ROUNDS} times; {dict(seen)}")
+        assert seen["mutations"] > CLIENTS
 
 
 @pytest.mark.skipif(shutil.which("haproxy") is None, reason="needs Debian's haproxy")
-@pytest.mark.parametrize("disturb", ["kill a server", "pause a server", "kill redis"])
+@pytest.mark.parametrize("disturbance", ["kill a server", "pause a server", "kill redis"])
 def test_clients_that_ignore_the_router_see_one_truth(
-    tmp_path: Path, reference: Reference, disturb: str
+    tmp_path: Path, bundles: Path, versions: Versions, disturbance: str
 ):
-    with replicas(tmp_path) as running:
-        seen = asyncio.run(_work(running, reference, running.urls, disturb))
-        print(dict(seen))
-        assert seen["mutations"] > CLIENTS, seen
+    with replicas(tmp_path, bundles) as running:
+        seen = asyncio.run(_work(running, versions, running.urls, disturbance)).seen
+        print(f"{disturbance}, {ROUNDS} times; {dict(seen)}")
+        assert seen["mutations"] > CLIENTS

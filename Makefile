@@ -23,7 +23,7 @@ ARGS ?=
 PIP_INSTALL := -m pip install --quiet --quiet --disable-pip-version-check
 PROFILES := cpu gpu train dev
 
-.PHONY: help serve test crash check format-check lint types train export bench lock clean
+.PHONY: help serve test crash clients check format-check lint types train export bench lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' Makefile
@@ -34,10 +34,13 @@ serve: .venv/stamp ## serve the bundled models on HOST:PORT (127.0.0.1:8000), wi
 	  exec .venv/bin/ntm serve --host $(HOST) --port $(PORT)
 
 test: .venv-dev/stamp ## run the tests, WORKERS at a time
-	.venv-dev/bin/python -m pytest -n $(WORKERS) --dist loadfile -m "not crash" $(ARGS)
+	.venv-dev/bin/python -m pytest -n $(WORKERS) --dist loadfile -m "not crash and not clients" $(ARGS)
 
 crash: .venv-dev/stamp ## kill servers, stores and replicas under load, KILLS times at random
-	CRASH_KILLS=$(KILLS) .venv-dev/bin/python -m pytest -m crash $(ARGS)
+	CRASH_KILLS=$(KILLS) .venv-dev/bin/python -m pytest -s -m crash -o faulthandler_timeout=900 $(ARGS)
+
+clients: .venv-dev/stamp ## drive the server with KServe's and MLServer's clients, built on first use
+	.venv-dev/bin/python -m pytest -m clients $(ARGS)
 
 check: format-check lint types test ## all that CI checks: format, lint, types, tests
 

@@ -11,6 +11,8 @@ from typing import Any
 from service.link import Receive
 from service.metrics import UNMATCHED, FrontMetrics
 
+STARTS = ("http.response.start", "websocket.accept", "websocket.http.response.start")
+SWITCHED = 101  # what an accepted WebSocket is counted as
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._~:/+=@-]{1,128}")
 
 
@@ -24,7 +26,7 @@ class Access:
 
     async def __call__(self, scope: Any, receive: Receive, send: Any) -> None:
         """Answer one request."""
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
         request_id = self._id(scope["headers"])
@@ -34,8 +36,8 @@ class Access:
 
         async def tagged(message: Any) -> None:
             nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
+            if message["type"] in STARTS:
+                status = message.get("status", SWITCHED)
                 message["headers"] = [*message["headers"], header]
             await send(message)
 
@@ -46,7 +48,8 @@ class Access:
         finally:
             self._metrics.in_flight.dec()
             route = scope.get("path_template") or UNMATCHED
-            self._metrics.answered(scope["method"], route, status, perf_counter() - begun)
+            method = scope.get("method", "GET")  # a WebSocket begins with one
+            self._metrics.answered(method, route, status, perf_counter() - begun)
 
     def _id(self, headers: list[tuple[bytes, bytes]]) -> str:
         """The client's id where it is a fit one, else a fresh one."""

@@ -53,6 +53,9 @@ def announcement(settings: Settings, host: str, port: int, models: list[ModelSum
         f"  sessions  {_kept(settings)}",
         f"  API docs  {url}/schema",
     ]
+    if settings.grpc_port:
+        where = url.removeprefix("http://").rpartition(":")[0]
+        lines.append(f"  gRPC      {where}:{settings.grpc_port}")
     if models:
         row = [at % 2 for at in range(models[0].input_dims[0])]
         lines.append(

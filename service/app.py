@@ -12,15 +12,16 @@ from litestar import Litestar
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 
-from service import openapi, problems
+from service import openapi, problems, query
 from service.access import Access
 from service.errors import NtmError
 from service.front_state import KEY, FrontState
 from service.link import EngineLink
 from service.metrics import FrontMetrics
+from service.routes import v2
 from service.routes.admin import reload_models, unload_model
 from service.routes.health import live, ready
-from service.routes.metrics import metrics
+from service.routes.metrics import metrics as read_metrics
 from service.routes.models import describe_model, list_models
 from service.routes.mutations import (
     fork_session,
@@ -40,7 +41,9 @@ from service.routes.sessions import (
     read_memory,
     step_session,
 )
+from service.routes.stream import explain_stream, stream_rows, watch_session
 from service.settings import Settings
+from service.stream.streams import Streams
 
 PUBLISH_S = 1.0
 HANDLERS: tuple[Any, ...] = (
@@ -59,6 +62,8 @@ HANDLERS: tuple[Any, ...] = (
     read_history,
     export_state,
     import_state,
+    watch_session,
+    explain_stream,
     predict,
     reload_models,
     unload_model,
@@ -66,7 +71,8 @@ HANDLERS: tuple[Any, ...] = (
     describe_model,
     live,
     ready,
-    metrics,
+    read_metrics,
+    *v2.HANDLERS,
 )
 
 
@@ -77,13 +83,17 @@ def create_app(settings: Settings, link: EngineLink | None = None, front: int = 
     front: this process's number among `settings.fronts`.
     """
     folder = Path(settings.engine_socket).parent if settings.fronts > 1 else None
+    metrics, draining = FrontMetrics(front, folder), asyncio.Event()
     state = FrontState(
         settings,
         link or EngineLink(settings.engine_socket, settings.request_timeout_s),
-        FrontMetrics(front, folder),
+        metrics,
+        draining,
+        Streams(settings.max_streams, metrics.streams, draining),
     )
     app = Litestar(
-        route_handlers=HANDLERS,
+        route_handlers=[*HANDLERS, stream_rows],
+        guards=[query.check],
         state=State({KEY: state}),
         lifespan=[lambda _: _running(state, opens=link is None)],
         exception_handlers=dict.fromkeys((NtmError, HTTPException, Exception), problems.answer),
@@ -106,6 +116,10 @@ async def _running(state: FrontState, opens: bool) -> AsyncGenerator[None]:
         if state.metrics.folder is not None:
             publisher = asyncio.create_task(_publish(state.metrics), name="metrics")
             stack.callback(publisher.cancel)
+        if state.settings.grpc_port:
+            from service.grpc.server import serving  # its packages come with the grpc extra
+
+            await stack.enter_async_context(serving(state))
         yield
 
 

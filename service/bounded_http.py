@@ -8,17 +8,29 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from service.errors import HeadTooLarge, InvalidRequest, NtmError
+from service.stall import Stall
 
 MAX_HEAD_BYTES = 64 * 1024  # and at most one read of the socket more
 HEAD_S = 30.0  # for the first request's head, and for one that comes in parts
+# What is left of a body after its request was answered (too large, say) is taken and dropped, up
+# to these: a client that reads only when it has sent all would see a reset, and not the answer.
+MAX_REST_BYTES = 64 * 1024 * 1024
+REST_S = 10.0
 
 
 class BoundedHttp(HttpToolsProtocol):
-    """Hangs up on a head that is too long or too slow. What is no HTTP gets problem details."""
+    """Hangs up on a head that is too long or too slow, on one who reads nothing of an answer, and
+    on one who sends on and on after it.
+
+    What is no HTTP gets problem details.
+    """
 
     _head_open = False
     _head_bytes = 0
     _head_timer: asyncio.TimerHandle | None = None
+    _rest_bytes = 0
+    _rest_timer: asyncio.TimerHandle | None = None
+    _stall: Stall | None = None
 
     def connection_made(self, transport: Any) -> None:
         """See asyncio.Protocol."""
@@ -28,7 +40,22 @@ class BoundedHttp(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio.Protocol."""
         self._head_came()
+        self._rest_came()
+        if self._stall is not None:
+            self._stall.end()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """See asyncio.Protocol."""
+        super().pause_writing()
+        self._stall = self._stall or Stall()
+        self._stall.begin(self.transport)
+
+    def resume_writing(self) -> None:
+        """See asyncio.Protocol."""
+        super().resume_writing()
+        if self._stall is not None:
+            self._stall.end()
 
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol."""
@@ -59,6 +86,30 @@ class BoundedHttp(HttpToolsProtocol):
         self._head_came()
         super().on_headers_complete()
 
+    def on_body(self, body: bytes) -> None:
+        """A part of a request's body."""
+        super().on_body(body)  # which drops it where the answer is out
+        if self._rest_timer is not None:
+            self._rest_bytes += len(body)
+            if self._rest_bytes > MAX_REST_BYTES:
+                self.transport.close()
+
+    def on_message_complete(self) -> None:
+        """A request's body is whole."""
+        super().on_message_complete()
+        if self._rest_timer is not None:
+            self._rest_came()
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
+    def on_response_complete(self) -> None:
+        """An answer is out."""
+        super().on_response_complete()
+        if self.cycle.response_complete and self.cycle.more_body:
+            self._rest_bytes = 0
+            self._rest_timer = self.loop.call_later(REST_S, self.transport.close)
+
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP."""
         self._refuse(
@@ -73,6 +124,11 @@ class BoundedHttp(HttpToolsProtocol):
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
+
+    def _rest_came(self) -> None:
+        if self._rest_timer is not None:
+            self._rest_timer.cancel()
+            self._rest_timer = None
 
     def _too_late(self) -> None:
         self._head_timer = None

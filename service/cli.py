@@ -23,6 +23,7 @@ COMMANDS = {
     "store": Command("service.store.command", "check, compact or back up a SQLite store"),
     "train": Command("model.training", "train a network on a task", "train"),
     "eval": Command("model.evaluation", "measure a trained network", "train"),
+    "plot": Command("model.plot", "draw what a trained network does", "train"),
     "export": Command("export.command", "turn a trained network into a bundle", "train"),
 }
 OURS = ("model", "export", "service")
@@ -53,7 +54,7 @@ def run(name: str, command: Command, argv: list[str]) -> int:
             raise
         print(
             f"ntm {name} needs the {command.extra!r} extra ({package} is not installed): "
-            f"pip install 'ntm-serve[{command.extra}]'",
+            f"pip install -e '.[{command.extra}]' in the project's folder",
             file=sys.stderr,
         )
         return 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
 import socket
 import sys
@@ -12,9 +13,12 @@ import uvicorn
 from service import lifeline, logs
 from service.app import create_app
 from service.bounded_http import BoundedHttp
+from service.bounded_socket import BoundedSocket
+from service.front_state import KEY
 from service.settings import Settings, SettingsError
 
 KEEP_ALIVE_S = 75
+PING_S, PONG_S = 20.0, 60.0  # of a WebSocket; while it is full, nothing is read from it
 BACKLOG = 2048
 
 
@@ -36,14 +40,32 @@ def main(argv: list[str]) -> int:
     return 0
 
 
+class DrainingServer(uvicorn.Server):
+    """uvicorn, telling what else this front serves when it begins to stop."""
+
+    def __init__(self, config: uvicorn.Config, draining: asyncio.Event) -> None:
+        super().__init__(config)
+        self._draining = draining
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """See uvicorn."""
+        self._draining.set()
+        await super().shutdown(sockets)
+
+
 def server(settings: Settings, number: int = 0) -> uvicorn.Server:
-    """The HTTP server of one front."""
-    return uvicorn.Server(
+    """The server of one front."""
+    app = create_app(settings, front=number)
+    return DrainingServer(
         uvicorn.Config(
-            create_app(settings, front=number),
+            app,
             http=BoundedHttp,
             loop="uvloop",
-            ws="none",
+            ws=BoundedSocket,
+            ws_max_size=settings.max_body_bytes,
+            ws_ping_interval=PING_S,
+            ws_ping_timeout=PONG_S,
+            ws_per_message_deflate=False,
             lifespan="on",
             log_config=None,
             access_log=False,
@@ -52,7 +74,8 @@ def server(settings: Settings, number: int = 0) -> uvicorn.Server:
             backlog=BACKLOG,
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=max(1, round(settings.drain_s)),
-        )
+        ),
+        app.state[KEY].draining,
     )
 
 

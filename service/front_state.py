@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import msgspec
 from litestar import Request
 from litestar.response.base import ASGIResponse
+from msgspec.structs import replace
 
+from service import wire
 from service.link import EngineLink
 from service.metrics import FrontMetrics
+from service.requests import TENANT as TENANT
+from service.results import SessionInfo, SnapshotInfo
 from service.settings import Settings
+from service.stream.streams import Streams
 
 KEY = "front"
-TENANT = "default"  # everybody, until callers have keys
-
-JSON = b"application/json"
-
-_ENCODER = msgspec.json.Encoder()
 
 
 class FrontState(msgspec.Struct, frozen=True):
@@ -26,6 +27,8 @@ class FrontState(msgspec.Struct, frozen=True):
     settings: Settings
     link: EngineLink
     metrics: FrontMetrics
+    draining: asyncio.Event  # set at SIGTERM
+    streams: Streams
 
 
 def front_of(request: Request[Any, Any, Any]) -> FrontState:
@@ -38,12 +41,19 @@ def request_id(request: Request[Any, Any, Any]) -> str:
     return request.scope["state"]["request_id"]
 
 
-class JsonAnswer(ASGIResponse):
-    """A JSON body with its headers, sent as it is: 17 us a request less than Litestar's own."""
+def form_of(request: Request[Any, Any, Any]) -> wire.Form:
+    """The form that a request wants its answer in."""
+    return wire.form_of(dict(request.scope["headers"]))
 
-    def __init__(self, body: bytes, status: int, headers: dict[str, str] | None) -> None:
+
+class Answer(ASGIResponse):
+    """A body with its headers, sent as it is: 17 us a request less than Litestar's own."""
+
+    def __init__(
+        self, body: bytes, media_type: bytes, status: int, headers: dict[str, str] | None
+    ) -> None:
         self.body, self.status_code = body, status
-        self._head = [(b"content-type", JSON), (b"content-length", b"%d" % len(body))]
+        self._head = [(b"content-type", media_type), (b"content-length", b"%d" % len(body))]
         for name, value in (headers or {}).items():
             self._head.append((name.encode("latin-1"), value.encode("latin-1")))
 
@@ -54,6 +64,33 @@ class JsonAnswer(ASGIResponse):
         await send({"type": "http.response.body", "body": self.body, "more_body": False})
 
 
-def json_answer(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> JsonAnswer:
-    """A struct as the JSON of an answer."""
-    return JsonAnswer(_ENCODER.encode(value), status, headers)
+def answer_in(
+    form: wire.Form, value: Any, status: int = 200, headers: dict[str, str] | None = None
+) -> Answer:
+    """A struct as an answer in that form."""
+    return Answer(form.encode(value), form.media_type, status, headers)
+
+
+def answer(
+    request: Request[Any, Any, Any],
+    value: Any,
+    status: int = 200,
+    headers: dict[str, str] | None = None,
+) -> Answer:
+    """A struct as an answer in the form that the request asks for."""
+    return answer_in(form_of(request), value, status, headers)
+
+
+def json_answer(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Answer:
+    """A struct as an answer that is JSON whatever is asked for."""
+    return answer_in(wire.JSON, value, status, headers)
+
+
+def answer_once(
+    request: Request[Any, Any, Any], made: SessionInfo | SnapshotInfo, headers: dict[str, str]
+) -> Answer:
+    """What was made by this request or, and the headers say so, by an earlier one of its key."""
+    if made.replayed:
+        headers = headers | {"idempotency-replayed": "true"}
+        made = replace(made, replayed=False)
+    return answer(request, made, 201, headers)

@@ -7,7 +7,7 @@ from hashlib import blake2b
 
 from service.body import Head
 from service.errors import InvalidRequest
-from service.messages import Guard
+from service.requests import Guard
 
 FINGERPRINT_BYTES = 16
 KEY = re.compile(rb"[\x21-\x7e]{1,255}")

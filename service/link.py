@@ -21,7 +21,8 @@ from service.errors import (
     from_failure,
 )
 from service.frames import FrameReader, frames_of
-from service.messages import Call, Reply, Request
+from service.messages import Call, Reply
+from service.requests import Request, Sequence
 
 T = TypeVar("T")
 Receive = Callable[[], Awaitable[Any]]  # ASGI's
@@ -47,7 +48,8 @@ class Pending:
 
     @property
     def _mutates(self) -> bool:
-        return "guard" in getattr(self.call.request, "__struct_fields__", ())
+        request = self.call.request
+        return isinstance(request, Sequence) or hasattr(request, "guard")
 
     def lost(self) -> NtmError:
         """What the caller is told when no answer can come any more."""

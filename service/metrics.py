@@ -61,6 +61,15 @@ class FrontMetrics:
             ["route"], registry=registry, buckets=SECONDS,
         )  # fmt: skip
 
+        self.grpc_requests = Counter(
+            "ntm_grpc_requests_total", "Requests answered over gRPC, each of a stream's too",
+            ["method", "code"], registry=registry,
+        )  # fmt: skip
+        self.grpc_seconds = Histogram(
+            "ntm_grpc_request_seconds", "From a gRPC message to its answer", ["method"],
+            registry=registry, buckets=SECONDS,
+        )  # fmt: skip
+
         def gauge(name: str, what: str, *labels: str) -> Gauge:
             return Gauge(name, what, labels, registry=registry)
 
@@ -68,6 +77,10 @@ class FrontMetrics:
         self.errors = Counter(
             "ntm_errors_total", "Errors answered, by code", ["code"], registry=registry
         )
+        self.streams = gauge("ntm_streams", "Open streams", "kind")
+        for kind in ("websocket", "events", "grpc"):
+            self.streams.labels(kind)
+        self.events = Counter("ntm_events_total", "Events sent", ["event"], registry=registry)
         self.engine_up = gauge("ntm_engine_up", "1 where this front is connected to the engine")
         build = gauge("ntm_build_info", "1; versions as labels", "version", "python")
         build.labels(package_version(), platform.python_version()).set(1)
@@ -78,6 +91,11 @@ class FrontMetrics:
         """A request of this route's template got this status."""
         self._counter_of(method if method in METHODS else "other", route, str(status)).inc()
         self._timer_of(route).observe(seconds)
+
+    def answered_grpc(self, method: str, code: str, seconds: float) -> None:
+        """A request of this gRPC method got this status code."""
+        self.grpc_requests.labels(method, code).inc()
+        self.grpc_seconds.labels(method).observe(seconds)
 
     def publish(self) -> None:
         """Write this front's samples where the others read them, whole or not at all."""

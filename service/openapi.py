@@ -29,7 +29,8 @@ REASONS = {
     410: "The session has expired",
     412: "If-Match does not hold",
     413: "The body is too large, or has too many rows",
-    415: "The body is not of type application/json",
+    415: "The body is neither application/json nor application/msgpack",
+    426: "The path speaks WebSocket",
     422: "The Idempotency-Key belongs to another request",
     429: "A queue or the number of sessions is at its limit; Retry-After says when to try again",
     503: "The engine is away or not ready; Retry-After says when to try again",
@@ -80,15 +81,18 @@ def takes(
     class Documented(Operation):
         def __post_init__(self) -> None:
             if body is not None:
-                media: Any = OpenAPIMediaType(schema=_schema(body))
-                self.request_body = RequestBody({"application/json": media}, required=required)
+                media = OpenAPIMediaType(schema=_schema(body))
+                forms = {"application/json": media, "application/msgpack": media}
+                self.request_body = RequestBody(forms, required=required)
             self.parameters = [*(self.parameters or []), *headers]
 
     return Documented
 
 
 def _schema(kind: type[Any]) -> Any:
-    _, components = msgspec.json.schema_components((kind,))
+    _, components = msgspec.json.schema_components(
+        (kind,), ref_template="#/components/schemas/{name}"
+    )
     return components[kind.__name__]
 
 

@@ -1,4 +1,4 @@
-"""Every error of the app, Litestar's own too, as problem details (RFC 9457)."""
+"""Every error of the app, Litestar's own too, as problem details (RFC 9457), or as V2 has them."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from service.errors import (
 )
 from service.front_state import front_of
 from service.openapi import PROBLEM_TYPE
+from service.v2 import errors as v2_errors
 
 log = logging.getLogger("ntm.front")
 
@@ -42,14 +43,11 @@ def answer(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]
     front.metrics.errors.labels(known.code).inc()
     _name_both(request, known)
     headers = dict(known.headers)
-    if _unread(request, front.settings.max_body_bytes):
-        headers["connection"] = "close"
-    return Response(
-        known.to_body(_id(request)),
-        status_code=known.status,
-        media_type=PROBLEM_TYPE,
-        headers=headers,
-    )
+    if v2_errors.concerns(request.scope["path"]):
+        text, media_type = v2_errors.body(known), "application/json"
+    else:
+        text, media_type = known.to_body(_id(request)), PROBLEM_TYPE
+    return Response(text, status_code=known.status, media_type=media_type, headers=headers)
 
 
 def as_known(request: Request[Any, Any, Any], error: Exception) -> NtmError:
@@ -63,7 +61,8 @@ def as_known(request: Request[Any, Any, Any], error: Exception) -> NtmError:
     method, path = request.scope["method"], request.scope["path"]
     match error.status_code:
         case 404:
-            expected = "a path that /schema lists"
+            known = "the protocol" if v2_errors.concerns(path) else "/schema"
+            expected = f"a path that {known} lists"
             return RouteNotFound(f"expected {expected}, got {path!r}", expected=expected, got=path)
         case 405:
             expected = (error.headers or {}).get("allow", "another method")
@@ -101,13 +100,6 @@ def _name_both(request: Request[Any, Any, Any], error: NtmError) -> None:
             error.extra |= {"expected": expected, "got": got}
             if "expected" not in error.detail:
                 error.detail += f": expected {expected}, got {got!r}"
-
-
-def _unread(request: Request[Any, Any, Any], max_bytes: int) -> bool:
-    """Is a body on its way that nobody will read and that may be longer than allowed?"""
-    headers = dict(request.scope["headers"])
-    announced = headers.get(b"content-length", b"0")
-    return b"transfer-encoding" in headers or int(announced) > max_bytes
 
 
 def _id(request: Request[Any, Any, Any]) -> str:

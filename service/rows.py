@@ -1,34 +1,33 @@
-"""Rows of numbers: JSON lists on the wire, raw little-endian float32 towards the engine."""
+"""Rows of numbers: lists or raw float32 on the wire, raw float32 towards the engine."""
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
 from itertools import chain
-from math import prod
+from math import isfinite, prod
 from typing import Any
+
+import numpy as np
 
 from model.state import StateSpec, TensorSpec
 from service.body import FLOAT32
 from service.errors import InvalidRequest, NotFinite, TooManyRows, WrongShape
-from service.messages import StateTensor
-from service.schemas import TensorView
+from service.results import StateTensor
+from service.schemas import Tensor, TensorView
 
 MAX_FLOAT32, MAX_FLOAT64 = 3.4028235e38, 1.7976931348623157e308
 
 
-def pack(rows: list[list[float]], max_rows: int) -> tuple[bytes, tuple[int, int]]:
+def pack(rows: list[list[float]] | Tensor, max_rows: int) -> tuple[bytes, tuple[int, int]]:
     """Rows (T, X) as bytes, and (T, X). X is checked against the model by the engine.
 
     Raises WrongShape for no or ragged rows, TooManyRows, NotFinite for what float32 cannot hold.
     """
-    count = len(rows)
-    if count > max_rows:
-        raise TooManyRows(
-            f"$.inputs: expected at most {max_rows} rows, got {count} rows",
-            expected=f"at most {max_rows} rows", got=f"{count} rows", where="$.inputs",
-        )  # fmt: skip
-    width = len(rows[0]) if rows else 0
+    if isinstance(rows, Tensor):
+        return _checked(rows, max_rows)
+    count, width = len(rows), len(rows[0]) if rows else 0
+    _check_count(count, max_rows)
     if not width:
         got = "a row of no numbers" if rows else "no row"
         raise _shape("$.inputs", "at least one row of at least one number", got)
@@ -39,9 +38,42 @@ def pack(rows: list[list[float]], max_rows: int) -> tuple[bytes, tuple[int, int]
                     f"$.inputs[{index}]", f"{width} numbers, as in row 0", f"{len(row)} numbers"
                 )
     try:
-        return struct.pack(f"<{count * width}f", *chain.from_iterable(rows)), (count, width)
+        packed = struct.pack(f"<{count * width}f", *chain.from_iterable(rows))
     except OverflowError:
         raise _too_big(rows) from None
+    if not isfinite(sum(map(sum, rows))):  # MessagePack has numbers that JSON has not
+        raise _too_big(rows)
+    return packed, (count, width)
+
+
+def _check_count(count: int, max_rows: int) -> None:
+    if count > max_rows:
+        raise TooManyRows(
+            f"$.inputs: expected at most {max_rows} rows, got {count} rows",
+            expected=f"at most {max_rows} rows", got=f"{count} rows", where="$.inputs",
+        )  # fmt: skip
+
+
+def _checked(rows: Tensor, max_rows: int) -> tuple[bytes, tuple[int, int]]:
+    """Rows that came raw."""
+    if len(rows.dims) != 2 or min(rows.dims) < 1:
+        raise _shape("$.inputs.dims", "[T, X], neither of them 0", str(list(rows.dims)))
+    count, width = rows.dims
+    _check_count(count, max_rows)
+    _check_raw("$.inputs", rows)
+    return rows.data, (count, width)
+
+
+def _check_raw(where: str, tensor: Tensor) -> None:
+    size = prod(tensor.dims)
+    if len(tensor.data) != 4 * size:
+        expected = f"{4 * size} bytes, the float32 of dims {list(tensor.dims)}"
+        raise _shape(f"{where}.data", expected, f"{len(tensor.data)} bytes")
+    values = np.frombuffer(tensor.data, "<f4")
+    finite = np.isfinite(values)
+    if not finite.all():
+        at = int(np.argmin(finite))
+        raise _not_finite(f"{where}.data[{at}]", float(values[at]))
 
 
 def _shape(where: str, expected: str, got: str) -> WrongShape:
@@ -53,13 +85,17 @@ def _shape(where: str, expected: str, got: str) -> WrongShape:
 def _too_big(rows: list[list[float]]) -> NotFinite:
     for index, row in enumerate(rows):
         for at, value in enumerate(row):
-            if abs(value) > MAX_FLOAT32:
+            if not abs(value) <= MAX_FLOAT32:
                 return _not_finite(f"$.inputs[{index}][{at}]", value)
     raise ValueError("every number fits float32")
 
 
 def _not_finite(where: str, value: float) -> NotFinite:
-    got = value if abs(value) < MAX_FLOAT64 else "a number past float64"  # JSON reads an int whole
+    got: float | str = value
+    if isinstance(value, int) and abs(value) >= MAX_FLOAT64:
+        got = "a number past float64"  # JSON reads an int whole
+    elif not isfinite(value):
+        got = str(value)  # which problem details could not tell as a number
     return NotFinite(
         f"{where}: expected {FLOAT32}, got {got}", expected=FLOAT32, got=got, where=where
     )
@@ -72,16 +108,32 @@ def unpack(data: bytes, dims: tuple[int, int]) -> list[tuple[float, ...]]:
     return [values[at : at + width] for at in range(0, count * width, width)]
 
 
+def raw(data: bytes, dims: tuple[int, int]) -> Tensor:
+    """Outputs (T, Y) as they are."""
+    return Tensor(dims, data)
+
+
 def view(tensor: StateTensor) -> TensorView:
-    """A tensor of the engine for JSON. Its bytes are float32 or int64, as their number tells."""
+    """A tensor of the engine for JSON."""
+    kind = dtype(tensor)
+    letter = "q" if kind == "int64" else "f"
+    data = list(struct.unpack(f"<{prod(tensor.dims)}{letter}", tensor.data))
+    return TensorView(tensor.name, tensor.role, tensor.dims, data, kind)
+
+
+def raw_view(tensor: StateTensor) -> TensorView:
+    """A tensor of the engine for MessagePack."""
+    return TensorView(tensor.name, tensor.role, tensor.dims, tensor.data, dtype(tensor))
+
+
+def dtype(tensor: StateTensor) -> str:
+    """float32 or int64, as the number of bytes tells."""
     size = prod(tensor.dims)
-    letter = "q" if size and len(tensor.data) == 8 * size else "f"
-    data = list(struct.unpack(f"<{size}{letter}", tensor.data))
-    return TensorView(tensor.name, tensor.role, tensor.dims, data)
+    return "int64" if size and len(tensor.data) == 8 * size else "float32"
 
 
-def pack_state(given: dict[str, list[Any]], spec: StateSpec) -> dict[str, bytes]:
-    """Initial tensors as float32 bytes, each nested as its dims say, or flat.
+def pack_state(given: dict[str, list[Any] | Tensor], spec: StateSpec) -> dict[str, bytes]:
+    """Initial tensors as bytes: nested as their dims say, or flat, or raw float32.
 
     Raises InvalidRequest for a name the spec has not, WrongShape and NotFinite.
     """
@@ -98,7 +150,14 @@ def pack_state(given: dict[str, list[Any]], spec: StateSpec) -> dict[str, bytes]
     return packed
 
 
-def _pack_tensor(where: str, value: list[Any], spec: TensorSpec) -> bytes:
+def _pack_tensor(where: str, value: list[Any] | Tensor, spec: TensorSpec) -> bytes:
+    if isinstance(value, Tensor):
+        if value.dims != spec.dims:
+            raise _shape(f"{where}.dims", f"{list(spec.dims)}", f"{list(value.dims)}")
+        _check_raw(where, value)
+        if spec.dtype == "float32":
+            return value.data
+        return np.frombuffer(value.data, "<f4").astype("<i8").tobytes()
     flat = len(value) == spec.size and not any(isinstance(part, list) for part in value)
     numbers = list(_numbers(where, value, (spec.size,) if flat else spec.dims))
     if spec.dtype == "int64":
@@ -113,7 +172,7 @@ def _numbers(where: str, value: Any, dims: tuple[int, ...]) -> Iterator[float]:
             raise InvalidRequest(
                 f"{where}: expected float, got {kind}", expected="float", got=kind, where=where
             )
-        if abs(value) > MAX_FLOAT32:
+        if not abs(value) <= MAX_FLOAT32:
             raise _not_finite(where, value)
         yield float(value)
         return

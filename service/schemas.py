@@ -1,4 +1,4 @@
-"""The JSON of /v1: what requests bring and what answers say. Clients are written against it."""
+"""The bodies of /v1: what requests bring and answers say. Clients are written against it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,20 @@ from msgspec import Meta
 
 from export.bundle import FileEntry
 from model.state import StateSpec, TensorSpec
-from service.messages import SnapshotInfo
+from service.results import SnapshotInfo
 
-Rows = Annotated[list[list[float]], Meta(description="Rows of X numbers each, in order.")]
+
+class Tensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Numbers as they lie in memory: how MessagePack has rows and states. In JSON: base64."""
+
+    dims: tuple[int, ...]
+    data: bytes  # little-endian float32, row-major
+
+
+Rows = Annotated[
+    list[list[float]] | Tensor, Meta(description="Rows of X numbers each, in order: (T, X).")
+]
+OutRows = list[tuple[float, ...]] | Tensor  # a Tensor in MessagePack
 
 
 class CreateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -20,7 +31,7 @@ class CreateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     id: str | None = None  # drawn where it is not given
     version: str | None = None  # the newest where it is not given
     idle_ttl_s: Annotated[float, Meta(gt=0, le=366 * 86_400)] | None = None
-    state: dict[str, list[Any]] | None = None  # initial tensors by name, nested or flat
+    state: dict[str, list[Any] | Tensor] | None = None  # initial tensors by name, nested or flat
 
 
 class StepsBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -37,13 +48,15 @@ class PredictBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     version: str | None = None
 
 
-class TensorView(msgspec.Struct, frozen=True):
-    """A named tensor, flat and row-major. A number that is not finite is null."""
+class TensorView(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A named tensor, flat and row-major: in JSON a list, where a number that is not finite is
+    null; in MessagePack raw little-endian bytes."""
 
     name: str
     role: str
     dims: tuple[int, ...]
-    data: list[float]
+    data: list[float] | bytes
+    dtype: str = "float32"
 
 
 class StepsAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -52,7 +65,7 @@ class StepsAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
     Each tensor of the trace has the rows as its first dimension.
     """
 
-    outputs: list[tuple[float, ...]]
+    outputs: OutRows
     step: int
     revision: int
     trace: list[TensorView] | None = None
@@ -61,7 +74,7 @@ class StepsAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
 class PredictAnswer(msgspec.Struct, frozen=True):
     """One output row for each input row."""
 
-    outputs: list[tuple[float, ...]]
+    outputs: OutRows
 
 
 class MemoryAnswer(msgspec.Struct, frozen=True):
@@ -189,8 +202,8 @@ class HistoryEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     kind: str
     step: int
     revision: int
-    inputs: list[tuple[float, ...]] | None = None
-    outputs: list[tuple[float, ...]] | None = None
+    inputs: OutRows | None = None
+    outputs: OutRows | None = None
 
 
 class HistoryAnswer(msgspec.Struct, frozen=True):

@@ -100,7 +100,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 1000
     tombstone_s: Annotated[
         float,
-        Meta(ge=0, le=YEAR_S, description="Seconds an ended session answers 410, then 404."),
+        Meta(ge=0, le=YEAR_S, description="Seconds an expired session answers 410, then 404."),
     ] = DAY_S
     slots: Annotated[
         int, Meta(ge=3, le=1 << 20, description="Session states on the device, a model.")
@@ -152,6 +152,27 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int,
         Meta(ge=64, description="Bytes of one answer's outputs, kept for a repeat; more get 413."),
     ] = 1 << 20
+    grpc_port: Annotated[
+        int,
+        Meta(ge=0, le=65535, description="TCP port for gRPC, with the grpc extra; 0 is none."),
+    ] = 0
+    max_streams: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="Open WebSockets, event streams and gRPC streams, a front process; more "
+            "get 429.",
+        ),
+    ] = 1024
+    stream_rows: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=1 << 20,
+            description="Rows that came over one WebSocket and are not answered yet; with as many "
+            "no more are read from it.",
+        ),
+    ] = 256
     fronts: Annotated[int, Meta(ge=1, le=64, description="Front processes.")] = 1
     drain_s: Annotated[
         float,

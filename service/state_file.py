@@ -11,7 +11,7 @@ from safetensors import SafetensorError, deserialize
 from safetensors.numpy import save
 
 from service.errors import InvalidRequest
-from service.messages import StateResult
+from service.results import StateResult
 
 MEDIA_TYPE = "application/vnd.safetensors"
 FORMAT = "1"

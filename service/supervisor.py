@@ -23,6 +23,7 @@ from pathlib import Path
 
 from service import logs
 from service.announce import announcement, wait_until_ready
+from service.grpc.port import hold
 from service.settings import ENGINE_SOCKET, LIFELINE_FD, PREFIX, Settings, SettingsError, table
 
 BACKLOG = 2048
@@ -54,6 +55,7 @@ class Child:
                 sys.executable, "-P", "-m", *self._command,  # -P: no package of the current folder
                 stdin=asyncio.subprocess.DEVNULL, env=self._environ, pass_fds=self._descriptors,
                 start_new_session=True,  # Ctrl-C is the supervisor's to hear
+                preexec_fn=_ignore_hangup,
             )  # fmt: skip
             status = await self._process.wait()
             if self._stopping:
@@ -85,6 +87,11 @@ class Child:
             log.error("the %s did not end within %g s: killed", self.name, within_s)
             process.kill()
             await process.wait()
+
+
+def _ignore_hangup() -> None:
+    """A SIGHUP that comes before the engine listens for it must not end it."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 class Supervisor:
@@ -153,11 +160,12 @@ def main(argv: list[str]) -> int:
             os.environ | {name: value for name, value in given.items() if value is not None}
         )
         listener = bind(settings.host, settings.port)
+        grpc_port = hold(settings)
     except (SettingsError, OSError) as error:
         print(f"ntm serve: {error}", file=sys.stderr)
         return 2
     logs.configure(settings.log_level)
-    with listener, _folder() as folder:
+    with listener, grpc_port or contextlib.nullcontext(), _folder() as folder:
         return asyncio.run(Supervisor(settings, listener, folder).run())
 
 

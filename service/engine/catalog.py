@@ -4,36 +4,42 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from time import time
 
 from export.bundle import Bundle, BundleError, read_bundle
+from service.engine import upkeep
 from service.engine.host import Host
+from service.engine.hosts import named
 from service.engine.lifecycle import Lifecycle
 from service.engine.models import load_host
 from service.engine.runtime import BackendError
-from service.errors import BundleChanged, InvalidRequest, VersionInUse
+from service.engine.sessions import Session
+from service.errors import BundleChanged, InvalidRequest, ModelNotFound, VersionInUse
 from service.folders import find_bundles
-from service.messages import Unload
+from service.requests import TENANT, Unload
+from service.store.store import Store
+
+PAGE = 1000  # sessions looked at together
 
 log = logging.getLogger("ntm.engine")
 
 
-async def find_new(life: Lifecycle) -> list[Host]:
-    """Load the bundles that are new under NTM_MODELS, beside those that run.
+async def find_new(life: Lifecycle, model: str | None = None) -> list[Host]:
+    """Load the bundles that are new under NTM_MODELS, all or a model's, beside those that run.
 
-    Raises BundleChanged where a bundle is another than the one loaded under its name and version:
-    its sessions carry the fingerprint of theirs. InvalidRequest for one that cannot be served.
-    Then none is loaded.
+    Raises ModelNotFound where the model has no bundle; BundleChanged where a bundle is another
+    than the one loaded under its name and version, or than the one that sessions began on;
+    InvalidRequest for one that cannot be served. Then none is loaded.
     """
     try:
-        bundles = [read_bundle(folder) for folder in find_bundles(life.settings.models)]
+        bundles = _of(model, [read_bundle(place) for place in find_bundles(life.settings.models)])
         for bundle in bundles:
             name = (bundle.manifest.name, bundle.manifest.version)
             loaded = life.hosts.get(name)
             if loaded is not None and loaded.bundle.fingerprint != bundle.fingerprint:
-                raise BundleChanged(
-                    f"{bundle.folder} is not the bundle that runs as {name[0]} {name[1]}: "
-                    "give a changed model a version of its own"
-                )
+                raise _changed(bundle, "runs")
+            if loaded is None:
+                await refuse_changed(life.store, bundle)
         new = [b for b in bundles if (b.manifest.name, b.manifest.version) not in life.hosts]
         _refuse_twins(new)
         models = len(life.hosts) + len(new)  # those that run keep the slots that they have
@@ -46,6 +52,37 @@ async def find_new(life: Lifecycle) -> list[Host]:
         raise InvalidRequest(str(error)) from error
 
 
+async def refuse_changed(store: Store, bundle: Bundle) -> None:
+    """Raises BundleChanged for another bundle than the one that the live sessions of its name and
+    version began on."""
+    name = (bundle.manifest.name, bundle.manifest.version)
+    cursor, left, now = None, await store.count(name), time()
+    while left:
+        rows = await store.rows(TENANT, cursor, PAGE, name[0])
+        for row in rows:
+            if row.version == name[1] and row.expires_at > now:
+                if row.fingerprint != bundle.fingerprint:
+                    raise _changed(bundle, "has live sessions")
+                return  # and so did all others, since no other bundle was let in beside them
+        cursor, left = rows[-1].id if rows else None, len(rows) == PAGE
+
+
+def _changed(bundle: Bundle, how: str) -> BundleChanged:
+    name, version = bundle.manifest.name, bundle.manifest.version
+    return BundleChanged(
+        f"{bundle.folder} is not the bundle that {how} as {name} {version}: "
+        "give a changed model a version of its own"
+    )
+
+
+def _of(model: str | None, bundles: list[Bundle]) -> list[Bundle]:
+    found = [bundle for bundle in bundles if model in (None, bundle.manifest.name)]
+    if not found:
+        there = sorted({bundle.manifest.name for bundle in bundles})
+        raise ModelNotFound(f"no bundle of {model!r} under NTM_MODELS, only of {there}")
+    return found
+
+
 def _refuse_twins(bundles: list[Bundle]) -> None:
     found: dict[tuple[str, str], Bundle] = {}
     for bundle in bundles:
@@ -56,19 +93,39 @@ def _refuse_twins(bundles: list[Bundle]) -> None:
 
 
 async def unload(life: Lifecycle, request: Unload) -> None:
-    """Serve a version no longer. Raises ModelNotFound, and VersionInUse while it has sessions
-    and `force` is not said."""
-    host = life.host(request.model, request.version)
+    """Serve a version no longer, or all of a model. Raises ModelNotFound, and VersionInUse while
+    one has sessions and `force` is not said: then all stay."""
+    first = named(life.hosts, request.model, request.version)
+    wanted = [
+        host
+        for name, host in life.hosts.items()
+        if name[0] == request.model and (host is first or request.version is None)
+    ]
+    if not request.force:
+        for host in wanted:
+            await _refuse_live(life, host)
+    for host in wanted:
+        await _unload(life, host)
+
+
+async def _refuse_live(life: Lifecycle, host: Host) -> None:
     name = (host.manifest.name, host.manifest.version)
-    live = await life.store.count(name)
-    if live and not request.force:
+    if live := await life.store.count(name):
         raise VersionInUse(f"{live} sessions live on {name[0]} {name[1]}", sessions=live)
-    await life.checkpoint(life.held_by(host))
+
+
+async def _unload(life: Lifecycle, host: Host) -> None:
+    name = (host.manifest.name, host.manifest.version)
+    await upkeep.checkpoint(life, _held_by(life, host))
     if host.scheduler.admitted or life.hosts.get(name) is not host:
-        raise VersionInUse(f"requests of {name[0]} {name[1]} are under way", sessions=live)
-    for session in life.held_by(host):
+        raise VersionInUse(f"requests of {name[0]} {name[1]} are under way")
+    for session in _held_by(life, host):
         life.forget(session)
     del life.hosts[name]
     backend = host.runtime.backend
     life.metrics.models.remove(*name, host.manifest.family, backend.name, backend.device)
     log.info("unloaded %s %s", *name)
+
+
+def _held_by(life: Lifecycle, host: Host) -> list[Session]:
+    return [session for session in life.sessions() if session.host is host]

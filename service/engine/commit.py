@@ -9,9 +9,12 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from service.engine import farewell
 from service.engine.job import Job
+from service.engine.packing import pack_all
 from service.engine.sessions import Session
-from service.messages import StateTensor, StepsResult
+from service.requests import Steps
+from service.results import StateTensor, StepsResult
 from service.store.store import Change, Checkpoint, Record
 
 
@@ -22,8 +25,21 @@ def session_of(job: Job) -> Session:
     return job.session
 
 
-def change_of(job: Job, checkpoint_rows: int) -> Change:
-    """A step as the store sees it; with a checkpoint where as many rows have none yet."""
+def states_of(jobs: list[Job], checkpoint_rows: int) -> dict[Job, bytes]:
+    """The states to keep, of those jobs of a host after which as many rows have no checkpoint."""
+    due = {
+        job: job.working
+        for job in jobs
+        if job.working is not None and session_of(job).unsaved + len(job.rows) >= checkpoint_rows
+    }
+    if not due:
+        return {}
+    runtime = next(iter(due)).host.runtime
+    return dict(zip(due, pack_all(runtime.read(list(due.values()))), strict=True))
+
+
+def change_of(job: Job, state: bytes | None) -> Change:
+    """A step as the store sees it; with a checkpoint where there is a state to keep."""
     session, row = session_of(job), job.base
     if row is None:
         raise RuntimeError("only a job that has run can commit")
@@ -40,11 +56,12 @@ def change_of(job: Job, checkpoint_rows: int) -> Change:
         job.guard.key,
         job.guard.fingerprint,
     )
-    checkpoint = None
-    if session.unsaved + len(job.rows) >= checkpoint_rows and job.working is not None:
-        state = job.host.pack(job.host.runtime.save(job.working))
-        checkpoint = Checkpoint(after.revision, after.step, state)
-    return Change(after, (row.incarnation, row.revision), record, checkpoint)
+    expected = (row.incarnation, row.revision)
+    if isinstance(job.request, Steps) and job.request.ends:
+        reason = farewell.reason_of(job.guard, result_of(session, record))
+        return Change(after, expected, record, ended=reason)
+    checkpoint = Checkpoint(after.revision, after.step, state) if state else None
+    return Change(after, expected, record, checkpoint)
 
 
 def result_of(
@@ -70,4 +87,6 @@ def result_of(
         session.row.incarnation,
         tensors,
         replayed,
+        session.row.id,
+        session.row.version,
     )

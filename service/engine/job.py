@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import NtmError, TooManyRows, WrongShape
-from service.messages import Guard, Predict, Steps
+from service.requests import Guard, Predict, Steps
 
 if TYPE_CHECKING:
     from service.engine.host import Host
     from service.engine.runtime import Floats
     from service.engine.sessions import Session
-    from service.store.store import SessionRow
+    from service.store.store import Change, SessionRow
 
 
 class Ticket(Protocol):
@@ -42,6 +42,7 @@ class Job:
     __slots__ = (
         "admitted_at",
         "base",
+        "before",
         "committing",
         "deadline",
         "done",
@@ -74,6 +75,7 @@ class Job:
         self.started = self.ended = self.committing = False
         self.tickets: list[Ticket] = []
         self.working: int | None = None
+        self.before: list[Change] = []  # what must be committed with it, first
         self.base: SessionRow | None = None  # where the session stood when its rows began to run
         self.done = 0
         self.outputs: list[Floats] = []
@@ -109,11 +111,13 @@ class Job:
 
     def reply(self, result: Any) -> None:
         """Answer everybody who waits."""
+        self.host.statistics.finished(self.admitted_at, ok=True)
         for ticket in self.leave():
             ticket.reply(result)
 
     def fail(self, error: NtmError) -> None:
         """Tell everybody who waits."""
+        self.host.statistics.finished(self.admitted_at, ok=False)
         for ticket in self.leave():
             ticket.fail(error)
 

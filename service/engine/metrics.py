@@ -29,6 +29,7 @@ class EngineMetrics:
             "ntm_queue_seconds", "From a request's admission to its first batch", SECONDS
         )
         self._queued: dict[str, Histogram] = {}
+        self._evicted: dict[tuple[str, str], Counter] = {}
         self.step_seconds = histogram(
             "ntm_step_seconds", "One batch in the runtime, gather and scatter included", SECONDS
         )
@@ -71,7 +72,10 @@ class EngineMetrics:
 
     def evicted(self, model: str, reason: str) -> None:
         """A session lost its slot."""
-        self.evictions.labels(model, reason).inc()
+        child = self._evicted.get((model, reason))
+        if child is None:
+            child = self._evicted[model, reason] = self.evictions.labels(model, reason)
+        child.inc()
 
     def text(self) -> bytes:
         """The Prometheus exposition."""

@@ -12,40 +12,26 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
+from service.engine import creation
 from service.engine.host import Host
+from service.engine.hosts import named
 from service.engine.lifecycle import Lifecycle
-from service.engine.refused import key_reused, mismatch
+from service.engine.packing import overridden, pack
+from service.engine.refused import hold, key_reused
 from service.engine.rewind import left, rebuild
-from service.engine.sessions import ID_PATTERN, Session, draw_id
-from service.errors import (
-    InvalidRequest,
-    SnapshotExists,
-    SpecMismatch,
-    TooManySnapshots,
-    WrongShape,
-)
-from service.messages import (
-    Fork,
-    Guard,
-    Import,
-    Migrate,
-    Moved,
-    Point,
-    Reset,
-    Restore,
-    SessionInfo,
-    Snapshot,
-    SnapshotInfo,
-)
+from service.engine.sessions import Session, draw_id
+from service.errors import ModelNotLoaded, SpecMismatch, WrongShape
+from service.requests import Delete, Fork, Guard, Import, Migrate, Point, Reset, Restore
+from service.results import Moved, SessionInfo
 from service.store.store import (
     Change,
     Checkpoint,
     Committed,
-    Damaged,
-    Gone,
     Record,
     Replayed,
+    SessionKey,
     SessionRow,
+    Stale,
 )
 
 
@@ -90,7 +76,7 @@ async def import_state(life: Lifecycle, request: Import) -> Moved:
         if missing:
             raise WrongShape(f"expected every tensor of the state, {missing} are missing")
         step = session.row.step if request.step is None else request.step
-        return Target(host, step, host.overridden(request.tensors))
+        return Target(host, step, overridden(host.runtime.spec, host.initial(), request.tensors))
 
     return await _move(life, request, "import", target)
 
@@ -99,7 +85,7 @@ async def migrate(life: Lifecycle, request: Migrate) -> Moved:
     """Go on with another version whose state is made alike. Raises NtmError."""
 
     async def target(session: Session) -> Target:
-        old, new = session.host, life.host(session.row.model, request.version)
+        old, new = session.host, named(life.hosts, session.row.model, request.version)
         differences = _differences(old, new)
         if differences:
             raise SpecMismatch(
@@ -108,69 +94,56 @@ async def migrate(life: Lifecycle, request: Migrate) -> Moved:
                 differences=differences,
             )
         # The initial state is told whole too: the new version may begin with another.
-        return Target(new, session.row.step, old.pack(old.state(session)))
+        return Target(new, session.row.step, pack(old.placement.state(session)))
 
     return await _move(life, request, "migrate", target)
 
 
-async def snapshot(life: Lifecycle, request: Snapshot) -> SnapshotInfo:
-    """Keep where the session stands. It moves nothing, so the revision stays. Raises NtmError."""
-    guard = request.guard
-    while True:
-        session = await life.open(request.tenant, request.session, fresh=True)
-        row = session.row
-        name = request.name or draw_id(row.tenant, f"{row.id}/{row.incarnation}", guard.key)
-        if not ID_PATTERN.fullmatch(name):
-            raise InvalidRequest(f"name: expected to match {ID_PATTERN.pattern}, got {name!r}")
-        kept = await _snapshots(life, session)
-        known = next(
-            (c for c in kept if c.name == name or (guard.key and c.key == guard.key)), None
-        )
-        if known is not None:
-            return _known_snapshot(known, name, guard)
-        _hold(session, guard)
-        if len(kept) >= life.settings.max_snapshots:
-            most = life.settings.max_snapshots
-            raise TooManySnapshots(f"{most} snapshots kept: the most allowed")
-        # Whole, even where it is the initial one: the session may come to leave its version.
-        state = session.host.pack(session.host.state(session))
-        checkpoint = Checkpoint(
-            row.revision, row.step, state, name, time(), guard.key, guard.fingerprint
-        )
-        outcome = await life.commit(Change(row, (row.incarnation, row.revision), None, checkpoint))
-        if isinstance(outcome, Committed):
-            # Another of the same name may have come first, and then is what is kept.
-            kept = await _snapshots(life, session)
-            first = next((c for c in kept if c.name == name), checkpoint)
-            if first.created_at == checkpoint.created_at:
-                return _info(checkpoint)
-            return _known_snapshot(first, name, guard)
-        life.passed_over(session, outcome)
-
-
 async def fork(life: Lifecycle, request: Fork) -> SessionInfo:
     """A new session that goes on from a point of this one. Raises NtmError."""
-    parent = await life.open(request.tenant, request.session, fresh=True)
     guard = request.guard
+    creation.check_name(request.id)
     name = request.id or draw_id(request.tenant, f"{request.session}/fork", guard.key)
-    known = await life.created(request.tenant, name, guard)
+    known = await creation.created(life, request.tenant, name, guard, drawn=request.id is None)
     if known is not None:
         return known
-    _hold(parent, guard)
+    parent = await life.open(request.tenant, request.session, fresh=True)
+    hold(parent, guard)
     if request.point == Point():
-        target = Target(parent.host, parent.row.step, parent.host.packed(parent))
+        target = Target(parent.host, parent.row.step, parent.host.placement.packed(parent))
     else:
         target = Target(parent.host, *await rebuild(life, parent, request.point))
     ttl = request.idle_ttl_s or parent.row.idle_ttl_s
-    row = life.new_row(request.tenant, name, target.host, ttl)
+    row = creation.new_row(request.tenant, name, target.host, ttl)
     row = replace(row, step=target.step, forked_from=parent.row.id)
-    return await life.begin(row, Checkpoint(1, target.step, target.state), guard)
+    forked = await creation.begin(life, row, Checkpoint(1, target.step, target.state), guard)
+    life.feeds.tell(parent.row.key, "forked", parent.row.revision, id=forked.id)
+    return forked
 
 
-async def snapshots(life: Lifecycle, tenant: str, name: str) -> list[SnapshotInfo]:
-    """The session's snapshots, oldest first. Raises NtmError."""
-    session = await life.open(tenant, name, fresh=True)
-    return [_info(checkpoint) for checkpoint in await _snapshots(life, session)]
+async def delete(life: Lifecycle, request: Delete) -> None:
+    """End a session. Steps that wait for it are refused. Raises NtmError."""
+    conditional = request.guard.if_match is not None
+    while True:
+        try:
+            session = await life.open(request.tenant, request.session, fresh=conditional)
+        except ModelNotLoaded:
+            if not conditional and await _delete_unloaded(life, request):
+                return
+            raise
+        hold(session, request.guard)
+        outcome = await life.end(session.row, "deleted")
+        if not isinstance(outcome, Stale):
+            return
+        life.passed_over(session, outcome)
+
+
+async def _delete_unloaded(life: Lifecycle, request: Delete) -> bool:
+    """End a session whose version is not loaded: that takes its row alone. False where it moved."""
+    row = await life.store.row(SessionKey(request.tenant, request.session))
+    if not isinstance(row, SessionRow):
+        return False
+    return not isinstance(await life.end(row, "deleted"), Stale)
 
 
 async def _move(
@@ -187,7 +160,7 @@ async def _move(
         known = session.replies.get(guard.key) if guard.key else None
         if known is not None:
             return _replayed(session, known, guard)
-        _hold(session, guard)
+        hold(session, guard)
         row = session.row
         to = await target(session)
         after = _moved_row(row, to)
@@ -230,36 +203,8 @@ def _shape(tensor: object) -> str:
     return "nothing" if dims is None else f"{dtype} {list(dims)}"
 
 
-def _hold(session: Session, guard: Guard) -> None:
-    """Raises RevisionMismatch where If-Match does not hold."""
-    if guard.if_match is not None and guard.if_match != session.etag:
-        row = session.row
-        raise mismatch(guard.if_match, session.etag, row.step, row.revision)
-
-
 def _replayed(session: Session, record: Record, guard: Guard) -> Moved:
     if record.fingerprint != guard.fingerprint:
         raise key_reused(guard.key)
     row, version = session.row, record.outputs.decode() or session.row.version
     return Moved(record.step, record.revision, row.incarnation, version, True)
-
-
-async def _snapshots(life: Lifecycle, session: Session) -> list[Checkpoint]:
-    found = await life.store.snapshots(session.row.key)
-    if isinstance(found, Gone | Damaged):
-        raise life.refusal(session.row.id, found)
-    return found
-
-
-def _known_snapshot(known: Checkpoint, name: str, guard: Guard) -> SnapshotInfo:
-    if guard.key is not None and known.key == guard.key:
-        if known.fingerprint != guard.fingerprint:
-            raise key_reused(guard.key)
-        return _info(known)
-    raise SnapshotExists(f"there is a snapshot {name!r} already")
-
-
-def _info(checkpoint: Checkpoint) -> SnapshotInfo:
-    return SnapshotInfo(
-        checkpoint.name or "", checkpoint.step, checkpoint.revision, checkpoint.created_at
-    )

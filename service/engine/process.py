@@ -14,15 +14,17 @@ import sys
 from typing import Any
 
 import msgspec
+from prometheus_client import disable_created_metrics
 
 from export.bundle import BundleError
 from service import lifeline, logs
+from service.engine import catalog, upkeep
 from service.engine.engine import Engine
 from service.engine.job import Job
 from service.engine.metrics import EngineMetrics
 from service.engine.models import load_hosts
 from service.engine.runtime import BackendError
-from service.errors import Internal, NtmError
+from service.errors import BundleChanged, Internal, NtmError
 from service.frames import FrameReader, frames_of
 from service.messages import Call, Reply
 from service.settings import Settings
@@ -128,12 +130,18 @@ class FrontConnection(asyncio.Protocol):
 
 async def serve(settings: Settings) -> None:
     """Load every bundle, then answer fronts until SIGTERM. Raises what loading raises."""
-    metrics = EngineMetrics()
+    loop, metrics = asyncio.get_running_loop(), EngineMetrics()
+    asked = asyncio.Event()  # for bundles that may have come too late to be among the first
+    loop.add_signal_handler(signal.SIGHUP, asked.set)
     store = await open_store(settings)
     engine = Engine(settings, store, metrics)
     for host in load_hosts(settings, metrics):
-        engine.add(host)
-    loop = asyncio.get_running_loop()
+        try:
+            await catalog.refuse_changed(store, host.bundle)
+        except BundleChanged as error:
+            log.error("not served: %s", error)
+        else:
+            engine.add(host)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
@@ -144,6 +152,8 @@ async def serve(settings: Settings) -> None:
     )
     sweeper = asyncio.ensure_future(engine.sweep())
     log.info("ready with %d models", len(engine.life.hosts))
+    if asked.is_set():
+        engine.reload_soon()
     await stop.wait()
     sweeper.cancel()
     server.close()
@@ -151,7 +161,7 @@ async def serve(settings: Settings) -> None:
         async with asyncio.timeout(settings.drain_s):
             await engine.drain()
             await _hang_up(fronts)
-            await engine.life.checkpoint()
+            await upkeep.checkpoint(engine.life)
     await store.close()
 
 
@@ -168,6 +178,7 @@ def main() -> int:
     settings = Settings.from_env(os.environ)
     logs.configure(settings.log_level)
     lifeline.hold(os.environ)
+    disable_created_metrics()  # a series a counter more, and when it began is the process's start
     try:
         import uvloop
 

@@ -9,10 +9,12 @@ from collections.abc import AsyncIterator
 from typing import NamedTuple
 
 from service.engine.host import Host
+from service.engine.hosts import exactly
 from service.engine.lifecycle import Lifecycle
+from service.engine.packing import pack
 from service.engine.sessions import Session
 from service.errors import InvalidRequest, PointNotKept
-from service.messages import Point
+from service.requests import Point
 from service.store.store import Damaged, Gone, Record, SessionRow
 
 PAGE = 256  # records read at a time
@@ -45,7 +47,7 @@ async def rebuild(life: Lifecycle, session: Session, point: Point) -> Rebuilt:
     host = await _host_at(life, row, checkpoint.revision)
     state = host.replayed(checkpoint.state, records, last - step)
     if state is None and host is not session.host:
-        state = host.pack(host.initial())
+        state = pack(host.initial())
     return Rebuilt(step, state)
 
 
@@ -60,7 +62,7 @@ async def _host_at(life: Lifecycle, row: SessionRow, revision: int) -> Host:
     async for record in _later(life, row, revision):
         if record.rows and not record.count:
             version, _, fingerprint = record.rows.decode().rpartition(" ")
-    return life.host_of(row.model, version, fingerprint)
+    return exactly(life.hosts, row.model, version, fingerprint)
 
 
 async def _later(life: Lifecycle, row: SessionRow, revision: int) -> AsyncIterator[Record]:

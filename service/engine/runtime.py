@@ -116,15 +116,22 @@ class Runtime:
         self.backend.scatter(self.arrays, dst, state)
         return StepOutput(np.stack(outputs, 1), [np.stack(kept, 1) for kept in seen])
 
+    def write(self, slots: Sequence[int], state: Sequence[NDArray[Any]]) -> None:
+        """Overwrite slots. state: one (B, *dims) array a tensor, in the order of the spec."""
+        rows = [self.backend.from_numpy(array) for array in state]
+        self.backend.scatter(self.arrays, slots, rows)
+
+    def read(self, slots: Sequence[int]) -> list[NDArray[Any]]:
+        """Host copies of slots: one (B, *dims) array a tensor, in the order of the spec."""
+        return [self.backend.to_numpy(a) for a in self.backend.gather(self.arrays, slots)]
+
     def load(self, slot: int, state: Sequence[NDArray[Any]]) -> None:
-        """Overwrite a slot. state: one array of dims each, in the order of the spec."""
-        rows = [self.backend.from_numpy(np.ascontiguousarray(a[None])) for a in state]
-        self.backend.scatter(self.arrays, [slot], rows)
+        """Overwrite one slot. state: one array of dims each."""
+        self.write([slot], [np.ascontiguousarray(array[None]) for array in state])
 
     def save(self, slot: int) -> list[NDArray[Any]]:
-        """A host copy of a slot, in the order of the spec."""
-        state = self.backend.gather(self.arrays, [slot])
-        return [self.backend.to_numpy(array)[0] for array in state]
+        """A host copy of one slot: one array of dims each."""
+        return [array[0] for array in self.read([slot])]
 
     def replay(self, state: list[NDArray[Any]], runs: list[Floats]) -> list[NDArray[Any]]:
         """A state after more rows, outside the slots; each of `runs` is (T, X).

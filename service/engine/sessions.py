@@ -9,7 +9,7 @@ import secrets
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
-from service.messages import SessionInfo
+from service.results import SessionInfo
 from service.store.store import Record, SessionRow
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from service.engine.job import Job
 
 ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~-]{0,63}")
+RESERVED = "v2~"  # begins the ids of sequences' sessions, and of no others
 
 
 class Session:
@@ -43,6 +44,11 @@ class Session:
     def etag(self) -> str:
         """The opaque validator of this revision of this incarnation."""
         return f"{self.row.incarnation}-{self.row.revision}"
+
+    def holds(self, want: str | None) -> bool:
+        """Does this If-Match hold? It names a revision, or the step of whatever revision."""
+        row = self.row
+        return want is None or want == self.etag or want == step_tag(row.incarnation, row.step)
 
     @property
     def tier(self) -> str:
@@ -86,6 +92,11 @@ def draw_id(tenant: str, model: str, key: str | None) -> str:
     else:
         raw = hashlib.blake2b("\0".join((tenant, model, key)).encode(), digest_size=15).digest()
     return base64.b32encode(raw).decode().lower()
+
+
+def step_tag(incarnation: str, step: int) -> str:
+    """What an If-Match says that holds wherever the session has consumed as many rows."""
+    return f"{incarnation}@{step}"
 
 
 def draw_incarnation() -> str:

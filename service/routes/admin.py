@@ -10,8 +10,9 @@ from litestar.params import FromPath, FromQuery
 from litestar.response.base import ASGIResponse
 
 from service import openapi
-from service.front_state import front_of, json_answer, request_id
-from service.messages import ModelInfo, Reload, Unload
+from service.front_state import answer, front_of, request_id
+from service.requests import Reload, Unload
+from service.results import ModelInfo
 from service.routes.models import summary
 from service.routes.paths import model_name
 from service.schemas import ModelList
@@ -34,7 +35,7 @@ async def reload_models(request: AnyRequest) -> ASGIResponse:
     """
     link = front_of(request).link
     infos = await link.call(MODELS, Reload(), request_id=request_id(request))
-    return json_answer(ModelList([summary(info) for info in infos]))
+    return answer(request, ModelList([summary(info) for info in infos]))
 
 
 @delete(

@@ -11,7 +11,8 @@ from litestar.response.base import ASGIResponse
 from service import openapi
 from service.errors import NotReady
 from service.front_state import front_of, json_answer, request_id
-from service.messages import Health, HealthInfo
+from service.requests import Health
+from service.results import HealthInfo
 from service.schemas import Live, Ready
 
 HEALTH = msgspec.msgpack.Decoder(HealthInfo)

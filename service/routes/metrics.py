@@ -10,8 +10,8 @@ from litestar.response.base import ASGIResponse
 
 from service.errors import NtmError
 from service.front_state import front_of, request_id
-from service.messages import Metrics
 from service.metrics import CONTENT_TYPE
+from service.requests import Metrics
 
 TEXT = msgspec.msgpack.Decoder(bytes)
 TIMEOUT_S = 2.0

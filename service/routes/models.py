@@ -11,9 +11,11 @@ from litestar.response.base import ASGIResponse
 
 from service import openapi
 from service.errors import ModelNotFound
-from service.front_state import FrontState, front_of, json_answer, request_id
-from service.messages import ListModels, ModelInfo
+from service.front_state import FrontState, answer, front_of, request_id
+from service.requests import ListModels
+from service.results import ModelInfo
 from service.schemas import ModelDetail, ModelList, ModelSummary
+from service.versions import order
 
 MODELS = msgspec.msgpack.Decoder(list[ModelInfo])
 
@@ -22,7 +24,7 @@ MODELS = msgspec.msgpack.Decoder(list[ModelInfo])
 async def list_models(request: Request[Any, Any, Any]) -> ASGIResponse:
     """Every loaded model, and what runs it."""
     infos = await front_of(request).link.call(MODELS, ListModels(), request_id=request_id(request))
-    return json_answer(ModelList([summary(info) for info in infos]))
+    return answer(request, ModelList([summary(info) for info in infos]))
 
 
 @get("/v1/models/{model:str}", responses=openapi.answers(ModelDetail, 404, 503, 504))
@@ -31,17 +33,21 @@ async def describe_model(
 ) -> ASGIResponse:
     """A model's manifest: what goes in and out, its state, its training card."""
     name = request.scope["path_params"]["model"]
-    return json_answer(detail(await find_model(front_of(request), request, name, version)))
+    return answer(request, detail(await find_model(front_of(request), request, name, version)))
 
 
 async def find_model(
     front: FrontState, request: Request[Any, Any, Any], name: str, version: str | None
 ) -> ModelInfo:
-    """A loaded model, in the version loaded last where none is named. Raises ModelNotFound."""
+    """A loaded model, in its newest version where none is named. Raises ModelNotFound."""
     infos = await front.link.call(MODELS, ListModels(), request_id=request_id(request))
-    for info in reversed(infos):
-        if info.manifest.name == name and version in (None, info.manifest.version):
-            return info
+    found = [
+        info
+        for info in infos
+        if info.manifest.name == name and version in (None, info.manifest.version)
+    ]
+    if found:
+        return max(found, key=lambda info: order(info.manifest.version))
     loaded = ", ".join(f"{info.manifest.name} {info.manifest.version}" for info in infos)
     expected = f"one of {loaded}" if loaded else "a loaded model, of which there is none"
     got = name if version is None else f"{name} {version}"

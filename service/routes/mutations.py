@@ -8,24 +8,13 @@ import msgspec
 from litestar import Request, get, post
 from litestar.response.base import ASGIResponse
 
-from service import body, guards, openapi
+from service import guards, openapi, wire
 from service.errors import InvalidRequest
-from service.front_state import TENANT, front_of, json_answer, request_id
+from service.front_state import TENANT, answer, answer_once, front_of, request_id
 from service.guards import etag
-from service.messages import (
-    Fork,
-    Guard,
-    ListSnapshots,
-    Migrate,
-    Moved,
-    Point,
-    Reset,
-    Restore,
-    SessionInfo,
-    Snapshot,
-    SnapshotInfo,
-)
-from service.messages import Request as EngineRequest
+from service.requests import Fork, Guard, ListSnapshots, Migrate, Point, Reset, Restore, Snapshot
+from service.requests import Request as EngineRequest
+from service.results import Moved, SessionInfo, SnapshotInfo
 from service.routes.paths import session_id
 from service.schemas import (
     EmptyBody,
@@ -37,11 +26,11 @@ from service.schemas import (
     SnapshotList,
 )
 
-EMPTY_BODY = msgspec.json.Decoder(EmptyBody)
-POINT_BODY = msgspec.json.Decoder(PointBody)
-FORK_BODY = msgspec.json.Decoder(ForkBody)
-SNAPSHOT_BODY = msgspec.json.Decoder(SnapshotBody)
-MIGRATE_BODY = msgspec.json.Decoder(MigrateBody)
+EMPTY_BODY = wire.Reader(EmptyBody)
+POINT_BODY = wire.Reader(PointBody)
+FORK_BODY = wire.Reader(ForkBody)
+SNAPSHOT_BODY = wire.Reader(SnapshotBody)
+MIGRATE_BODY = wire.Reader(MigrateBody)
 MOVED = msgspec.msgpack.Decoder(Moved)
 INFO = msgspec.msgpack.Decoder(SessionInfo)
 SNAPSHOT = msgspec.msgpack.Decoder(SnapshotInfo)
@@ -103,7 +92,7 @@ async def fork_session(request: AnyRequest) -> ASGIResponse:
     )
     info = await _call(request, INFO, call)
     headers = {"location": f"/v1/sessions/{info.id}", "etag": etag(info.incarnation, info.revision)}
-    return json_answer(info, 201, headers)
+    return answer_once(request, info, headers)
 
 
 @post(
@@ -115,7 +104,7 @@ async def keep_snapshot(request: AnyRequest) -> ASGIResponse:
     """Keep where the session stands, by name, for as long as it lives."""
     wanted, guard = await _wanted(request, SNAPSHOT_BODY, SnapshotBody())
     call = Snapshot(TENANT, session_id(request), wanted.name, guard)
-    return json_answer(await _call(request, SNAPSHOT, call), 201)
+    return answer_once(request, await _call(request, SNAPSHOT, call), {})
 
 
 @get(
@@ -125,17 +114,15 @@ async def keep_snapshot(request: AnyRequest) -> ASGIResponse:
 async def list_snapshots(request: AnyRequest) -> ASGIResponse:
     """The kept points of a session."""
     call = ListSnapshots(TENANT, session_id(request))
-    return json_answer(SnapshotList(await _call(request, SNAPSHOTS, call)))
+    return answer(request, SnapshotList(await _call(request, SNAPSHOTS, call)))
 
 
 async def _wanted(
-    request: AnyRequest, decoder: msgspec.json.Decoder[T], default: T | None
+    request: AnyRequest, reader: wire.Reader[T], default: T | None
 ) -> tuple[T, Guard]:
     """The body, or its default where there is none, and what the mutation is conditional on."""
     head = dict(request.scope["headers"])
-    limits = front_of(request).settings
-    data = await body.read(head, request.receive, limits.max_body_bytes, limits.request_timeout_s)
-    wanted = default if default is not None and not data else body.decode(decoder, data)
+    wanted = await reader.read(head, request.receive, front_of(request).settings, default)
     said = msgspec.json.encode(wanted, order="deterministic")
     return wanted, guards.of(head, b"POST", request.scope["path"].encode(), said)
 
@@ -145,7 +132,7 @@ async def _move(request: AnyRequest, call: EngineRequest) -> ASGIResponse:
     headers = {"etag": etag(moved.incarnation, moved.revision)}
     if moved.replayed:
         headers["idempotency-replayed"] = "true"
-    return json_answer(MovedAnswer(moved.step, moved.revision, moved.version), headers=headers)
+    return answer(request, MovedAnswer(moved.step, moved.revision, moved.version), headers=headers)
 
 
 async def _call(

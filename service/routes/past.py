@@ -9,18 +9,11 @@ from litestar import Request, get, put
 from litestar.params import QueryParameter
 from litestar.response.base import ASGIResponse
 
-from service import body, guards, openapi, rows, state_file
-from service.front_state import TENANT, front_of, json_answer, request_id
+from service import body, guards, openapi, state_file, wire
+from service.front_state import TENANT, answer, answer_in, form_of, front_of, request_id
 from service.guards import etag
-from service.messages import (
-    History,
-    HistoryPage,
-    HistoryRecord,
-    Import,
-    Memory,
-    Moved,
-    StateResult,
-)
+from service.requests import History, Import, Memory
+from service.results import HistoryPage, HistoryRecord, Moved, StateResult
 from service.routes.paths import session_id
 from service.schemas import HistoryAnswer, HistoryEntry, MovedAnswer
 
@@ -43,9 +36,9 @@ async def read_history(
     """What was done to a session, newest first, as far back as it is kept."""
     call = History(TENANT, session_id(request), cursor, limit)
     page = await front_of(request).link.call(PAGE, call, request_id=request_id(request))
-    return json_answer(
-        HistoryAnswer([_entry(record, page) for record in page.records], page.before)
-    )
+    form = form_of(request)
+    entries = [_entry(form, record, page) for record in page.records]
+    return answer_in(form, HistoryAnswer(entries, page.before))
 
 
 @get(
@@ -88,16 +81,16 @@ async def import_state(request: AnyRequest) -> ASGIResponse:
     headers = {"etag": etag(moved.incarnation, moved.revision)}
     if moved.replayed:
         headers["idempotency-replayed"] = "true"
-    return json_answer(MovedAnswer(moved.step, moved.revision, moved.version), headers=headers)
+    return answer(request, MovedAnswer(moved.step, moved.revision, moved.version), headers=headers)
 
 
-def _entry(record: HistoryRecord, page: HistoryPage) -> HistoryEntry:
+def _entry(form: wire.Form, record: HistoryRecord, page: HistoryPage) -> HistoryEntry:
     if not record.count:
         return HistoryEntry(record.kind, record.step, record.revision)
     return HistoryEntry(
         record.kind,
         record.step,
         record.revision,
-        rows.unpack(record.rows, (record.count, page.input_size)),
-        rows.unpack(record.outputs, (record.count, page.output_size)),
+        form.rows(record.rows, (record.count, page.input_size)),
+        form.rows(record.outputs, (record.count, page.output_size)),
     )

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from litestar import Request
+from litestar.connection import ASGIConnection
 
 from export.bundle import NAME_PATTERN
 from service.engine.sessions import ID_PATTERN
 from service.errors import ModelNotFound, SessionNotFound
 
 
-def session_id(request: Request[Any, Any, Any]) -> str:
+def session_id(request: ASGIConnection[Any, Any, Any, Any]) -> str:
     """The session that the path names. Raises SessionNotFound for what can be no id."""
     name = request.scope["path_params"]["session_id"]
     if not ID_PATTERN.fullmatch(name):

@@ -8,13 +8,14 @@ import msgspec
 from litestar import Request, post
 from litestar.response.base import ASGIResponse
 
-from service import body, openapi, rows
-from service.front_state import TENANT, front_of, json_answer, request_id
-from service.messages import Predict, PredictResult
+from service import openapi, rows, wire
+from service.front_state import TENANT, answer_in, front_of, request_id
+from service.requests import Predict
+from service.results import PredictResult
 from service.routes.paths import model_name
 from service.schemas import PredictAnswer, PredictBody
 
-BODY = msgspec.json.Decoder(PredictBody)
+BODY = wire.Reader(PredictBody)
 RESULT = msgspec.msgpack.Decoder(PredictResult)
 
 
@@ -27,15 +28,14 @@ RESULT = msgspec.msgpack.Decoder(PredictResult)
 async def predict(request: Request[Any, Any, Any]) -> ASGIResponse:
     """Run rows from the model's initial state, and forget the state."""
     front, model = front_of(request), model_name(request)
-    limits = front.settings
     head = dict(request.scope["headers"])
-    data = await body.read(head, request.receive, limits.max_body_bytes, limits.request_timeout_s)
-    wanted = body.decode(BODY, data)
-    packed, dims = rows.pack(wanted.inputs, limits.max_rows)
+    wanted = await BODY.read(head, request.receive, front.settings)
+    packed, dims = rows.pack(wanted.inputs, front.settings.max_rows)
     done = await front.link.call(
         RESULT,
         Predict(TENANT, model, wanted.version, packed, dims),
         request_id=request_id(request),
         receive=request.receive,
     )
-    return json_answer(PredictAnswer(rows.unpack(done.outputs, done.dims)))
+    form = wire.form_of(head)
+    return answer_in(form, PredictAnswer(form.rows(done.outputs, done.dims)))

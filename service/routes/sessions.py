@@ -9,29 +9,27 @@ from litestar import Request, delete, get, post
 from litestar.params import FromQuery, QueryParameter
 from litestar.response.base import ASGIResponse
 
-from service import body, guards, openapi, rows
+from service import guards, openapi, rows, wire
 from service.engine.sessions import ID_PATTERN
 from service.errors import InvalidRequest
-from service.front_state import TENANT, FrontState, front_of, json_answer, request_id
-from service.guards import etag
-from service.messages import (
-    Create,
-    Delete,
-    Describe,
-    ListSessions,
-    Memory,
-    SessionInfo,
-    SessionPage,
-    StateResult,
-    Steps,
-    StepsResult,
+from service.front_state import (
+    TENANT,
+    answer,
+    answer_in,
+    answer_once,
+    form_of,
+    front_of,
+    request_id,
 )
+from service.guards import etag
+from service.requests import Create, Delete, Describe, ListSessions, Memory, Steps
+from service.results import SessionInfo, SessionPage, StateResult, StepsResult
 from service.routes.models import find_model
 from service.routes.paths import model_name, session_id
 from service.schemas import CreateBody, MemoryAnswer, StepsAnswer, StepsBody
 
-CREATE_BODY = msgspec.json.Decoder(CreateBody)
-STEPS_BODY = msgspec.json.Decoder(StepsBody)
+CREATE_BODY = wire.Reader(CreateBody)
+STEPS_BODY = wire.Reader(StepsBody)
 INFO = msgspec.msgpack.Decoder(SessionInfo)
 PAGE = msgspec.msgpack.Decoder(SessionPage)
 STEPS = msgspec.msgpack.Decoder(StepsResult)
@@ -50,17 +48,19 @@ async def create_session(request: AnyRequest) -> ASGIResponse:
     """Begin a session of a model. An empty body takes the defaults."""
     front, model = front_of(request), model_name(request)
     head = dict(request.scope["headers"])
-    wanted = await _create_body(front, request, head)
+    wanted = await CREATE_BODY.read(head, request.receive, front.settings, CreateBody())
     if wanted.id is not None and not ID_PATTERN.fullmatch(wanted.id):
         raise InvalidRequest(
             f"$.id: expected to match {ID_PATTERN.pattern}, got {wanted.id!r}",
             expected=ID_PATTERN.pattern, got=wanted.id, where="$.id",
         )  # fmt: skip
-    said = msgspec.json.encode(wanted, order="deterministic")
     state: dict[str, bytes] | None = None
     if wanted.state:
         info = await find_model(front, request, model, wanted.version)
         state = rows.pack_state(wanted.state, info.manifest.state)
+    said = msgspec.msgpack.encode(
+        (wanted.id, wanted.version, wanted.idle_ttl_s, state), order="deterministic"
+    )
     call = Create(
         TENANT, model, wanted.version, wanted.id, wanted.idle_ttl_s, state,
         guards.of(head, b"POST", request.scope["path"].encode(), said),
@@ -69,7 +69,7 @@ async def create_session(request: AnyRequest) -> ASGIResponse:
         INFO, call, request_id=request_id(request), receive=request.receive
     )
     headers = _tagged(info) | {"location": f"/v1/sessions/{info.id}"}
-    return json_answer(info, 201, headers)
+    return answer_once(request, info, headers)
 
 
 @get(
@@ -85,7 +85,7 @@ async def list_sessions(
     """A page of sessions in order of id. The answer's cursor, given back, brings the next page."""
     front = front_of(request)
     call = ListSessions(TENANT, limit, cursor, model)
-    return json_answer(await front.link.call(PAGE, call, request_id=request_id(request)))
+    return answer(request, await front.link.call(PAGE, call, request_id=request_id(request)))
 
 
 @get(
@@ -96,7 +96,7 @@ async def describe_session(request: AnyRequest) -> ASGIResponse:
     """Where a session stands."""
     call = Describe(TENANT, session_id(request))
     info = await front_of(request).link.call(INFO, call, request_id=request_id(request))
-    return json_answer(info, headers=_tagged(info))
+    return answer(request, info, headers=_tagged(info))
 
 
 @delete(
@@ -123,10 +123,8 @@ async def step_session(request: AnyRequest) -> ASGIResponse:
     """Run rows through a session, one or many: all of them are committed, or none."""
     front, session = front_of(request), session_id(request)
     head = dict(request.scope["headers"])
-    limits = front.settings
-    data = await body.read(head, request.receive, limits.max_body_bytes, limits.request_timeout_s)
-    wanted = body.decode(STEPS_BODY, data)
-    packed, dims = rows.pack(wanted.inputs, limits.max_rows)
+    wanted = await STEPS_BODY.read(head, request.receive, front.settings)
+    packed, dims = rows.pack(wanted.inputs, front.settings.max_rows)
     guard = guards.of(
         head, b"POST", request.scope["path"].encode(), b"%d %d %d" % (*dims, wanted.trace), packed
     )
@@ -136,12 +134,13 @@ async def step_session(request: AnyRequest) -> ASGIResponse:
         request_id=request_id(request),
         receive=request.receive,
     )
-    trace = None if done.trace is None else [rows.view(tensor) for tensor in done.trace]
+    form = wire.form_of(head)
+    trace = None if done.trace is None else [form.view(tensor) for tensor in done.trace]
     headers = {"etag": etag(done.incarnation, done.revision)}
     if done.replayed:
         headers["idempotency-replayed"] = "true"
-    outputs = rows.unpack(done.outputs, done.dims)
-    return json_answer(StepsAnswer(outputs, done.step, done.revision, trace), headers=headers)
+    outputs = form.rows(done.outputs, done.dims)
+    return answer_in(form, StepsAnswer(outputs, done.step, done.revision, trace), headers=headers)
 
 
 @get(
@@ -152,15 +151,10 @@ async def read_memory(request: AnyRequest) -> ASGIResponse:
     """The committed state of a session: memory, weights, controller, each by name and role."""
     call = Memory(TENANT, session_id(request))
     found = await front_of(request).link.call(STATE, call, request_id=request_id(request))
-    state = [rows.view(tensor) for tensor in found.tensors]
+    form = form_of(request)
+    state = [form.view(tensor) for tensor in found.tensors]
     headers = {"etag": etag(found.incarnation, found.revision)}
-    return json_answer(MemoryAnswer(found.step, found.revision, state), headers=headers)
-
-
-async def _create_body(front: FrontState, request: AnyRequest, head: body.Head) -> CreateBody:
-    limits = front.settings
-    data = await body.read(head, request.receive, limits.max_body_bytes, limits.request_timeout_s)
-    return body.decode(CREATE_BODY, data) if data else CreateBody()
+    return answer_in(form, MemoryAnswer(found.step, found.revision, state), headers=headers)
 
 
 def _tagged(info: SessionInfo) -> dict[str, str]:

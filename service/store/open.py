@@ -21,18 +21,20 @@ async def open_store(settings: Settings) -> Store:
         return MemoryStore(retention)
     if settings.store.startswith(SQLITE):
         from service.store.sqlite import Durability, open_sqlite
+        from service.store.sqlite_lock import HAND_OVER_S
 
         durability = Durability(
             settings.durability, settings.sqlite_sync == "full", settings.async_window_s
         )
-        return await open_sqlite(path_of(settings.store), durability, retention)
+        path = path_of(settings.store)
+        return await open_sqlite(path, durability, retention, wait_s=HAND_OVER_S)
     if settings.store.startswith(REDIS):
         try:
             from service.store.redis import open_redis
         except ModuleNotFoundError as error:
             raise ValueError(
                 f"NTM_STORE={settings.store.split(':')[0]}: the package {error.name} is missing; "
-                "install the extra: pip install 'ntm-serve[redis]'"
+                "install the extra: pip install -e '.[redis]'"
             ) from None
         return await open_redis(
             settings.store,

@@ -15,6 +15,7 @@ from typing import Any
 
 from redis.exceptions import ResponseError
 
+from service.store.redis_bell import RedisBell
 from service.store.redis_change import command_of, gone_of, outcome_of
 from service.store.redis_check import require_durability
 from service.store.redis_format import (
@@ -92,6 +93,7 @@ class RedisStore:
 
     def __init__(self, link: Link, scripts: Sequence[str], retention: Retention) -> None:
         self._link, self._index, self._retention = link, Index(link), retention
+        self.bell = RedisBell(link)
         self._commit, self._read = (sha1(source.encode()).hexdigest() for source in scripts)
 
     async def commit(self, changes: Sequence[Change]) -> list[Outcome]:
@@ -200,6 +202,7 @@ class RedisStore:
 
     async def close(self) -> None:
         """See `Store`."""
+        await self.bell.close()
         await self._link.close()
 
     async def _relist(

@@ -106,6 +106,7 @@ if lives then
   if ended ~= '' then
     if tombstone_ms ~= '0' then redis.call('SET', gone, ended, 'PX', tombstone_ms) end
     redis.call('UNLINK', session, log, kept, keys, points, states)
+    redis.pcall('PUBLISH', session, '')
     return {0, held[4], held[5]}
   end
 elseif want ~= '' then
@@ -145,4 +146,5 @@ if brings then
   all[#all + 1] = parsed(text)
   if lives then pcall(trim, all) end -- what stays for once harms nobody
 end
+if record ~= '' then redis.pcall('PUBLISH', session, '') end -- see redis_bell.py
 return {0, held[4], held[5]}

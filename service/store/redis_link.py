@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, cast
 
-from redis.asyncio.connection import parse_url
+from redis.asyncio.connection import AbstractConnection, parse_url
 from redis.crc import key_slot
 from redis.exceptions import AskError, ResponseError
 
@@ -97,6 +97,11 @@ class Link:
             if self.cluster:
                 await self._learn(until)
         return results
+
+    def extra_connection(self) -> AbstractConnection:
+        """A connection of its own, not opened yet, to a server that was there last."""
+        there = (server for server in self._servers.values() if server.away_since is None)
+        return next(there, self._server(self._home)).extra_connection()
 
     async def close(self) -> None:
         """Let go of every connection."""

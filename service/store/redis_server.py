@@ -86,6 +86,10 @@ class Server:
         finally:
             self._free.release()
 
+    def extra_connection(self) -> AbstractConnection:
+        """A connection beside the pool's, not opened yet."""
+        return self._pool.make_connection()
+
     async def close(self) -> None:
         """Let go of every connection."""
         await self._pool.aclose()

@@ -20,7 +20,8 @@ import msgspec
 from service.store import sqlite_reads as reads
 from service.store.codec import DamagedError
 from service.store.sqlite_ledger import Ledger
-from service.store.sqlite_schema import FileLock, connect, prepare
+from service.store.sqlite_lock import FileLock
+from service.store.sqlite_schema import connect, prepare
 from service.store.sqlite_trim import expired
 from service.store.sqlite_wal import LOG_BYTES, LogKeeper, grow_log
 from service.store.sqlite_writer import Kind, Work, Writer, is_here
@@ -64,11 +65,13 @@ async def open_sqlite(
     durability: Durability | None = None,
     retention: Retention | None = None,
     log_bytes: int = LOG_BYTES,
+    wait_s: float = 0.0,
 ) -> SqliteStore:
-    """Open the file, made where there is none. Raises StoreUnavailable."""
+    """Open the file, made where there is none. Waits for another server that is about to let go
+    of it. Raises StoreUnavailable."""
     durability, retention = durability or Durability(), retention or Retention()
     try:
-        parts = await asyncio.to_thread(_open, path, durability, retention, log_bytes)
+        parts = await asyncio.to_thread(_open, path, durability, retention, log_bytes, wait_s)
     except (OSError, sqlite3.Error) as error:
         raise StoreUnavailable(f"{path}: the store cannot be opened: {error}") from error
     return SqliteStore(parts, durability, retention)
@@ -83,12 +86,14 @@ class Parts(NamedTuple):
     log: LogKeeper
 
 
-def _open(path: str, durability: Durability, retention: Retention, log_bytes: int) -> Parts:
+def _open(
+    path: str, durability: Durability, retention: Retention, log_bytes: int, wait_s: float
+) -> Parts:
     path = os.path.realpath(path)
     synchronous = durability.synchronous
     with ExitStack() as undo:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path)
+        lock = FileLock(path, wait_s)
         undo.callback(lock.release)
         prepare(path)
         db = connect(path, synchronous)
@@ -105,6 +110,7 @@ class SqliteStore:
 
     name = "sqlite"
     shared = False
+    bell = None
 
     def __init__(self, parts: Parts, durability: Durability, retention: Retention) -> None:
         self._parts, self._retention = parts, retention

@@ -1,8 +1,7 @@
-"""The SQLite file: its lock, its connections, its tables and how older ones become today's."""
+"""The SQLite file: its connections, its tables and how older ones become today's."""
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
 from functools import partial
@@ -99,28 +98,6 @@ CREATE TABLE counts (
 # A tenant's sessions of one model are listed without a look at its others.
 VERSION_2 = "CREATE INDEX sessions_model ON sessions (tenant, model, id);"
 MIGRATIONS = (VERSION_1, VERSION_2)  # the file's user_version counts those that have run
-
-
-class FileLock:
-    """One server a file: held until `release`, or until the process dies."""
-
-    def __init__(self, path: str) -> None:
-        self._fd = os.open(f"{path}-lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            holder = os.pread(self._fd, 32, 0).decode(errors="replace").strip()
-            os.close(self._fd)
-            raise StoreUnavailable(
-                f"{path}: another server has this store open (process {holder or 'unknown'}); "
-                "a SQLite file serves one server"
-            ) from None
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
-
-    def release(self) -> None:
-        """Let another server have the file."""
-        os.close(self._fd)
 
 
 def connect(path: str, synchronous: str = "FULL") -> sqlite3.Connection:

@@ -8,7 +8,7 @@ changes committed with it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -90,7 +90,8 @@ class Change(msgspec.Struct, frozen=True):
     A change that keeps the revision only adds its checkpoint; one of a snapshot's name, or without
     a name of a revision, that is there already stays as it was, and the change is Committed all the
     same.
-    ended: "deleted" or "expired", which leaves a tombstone and nothing else.
+    ended: why, which leaves a tombstone with it and nothing else; a record beside it is not kept,
+    and its key is looked up like any other's.
     """
 
     row: SessionRow
@@ -166,6 +167,26 @@ class StoreUnavailable(Exception):
         self.sent = sent
 
 
+Heard = Callable[[SessionKey, bytes], None]  # no bytes: it may have moved
+
+
+class Bell(Protocol):
+    """Wakes those who wait for what other servers do. Nothing rests on it: a ring may get lost
+    where the connection does, and then whoever follows is woken when it is back."""
+
+    def follow(self, key: SessionKey, heard: Heard) -> None:
+        """Call `heard` whenever a session may have moved, and with whatever is told of it."""
+        ...
+
+    def unfollow(self, key: SessionKey) -> None:
+        """Call nobody any more."""
+        ...
+
+    def ring(self, key: SessionKey, told: bytes) -> None:
+        """Tell something to whoever follows the session, this server too."""
+        ...
+
+
 class Store(Protocol):
     """Sessions that outlive their slot. Every call is atomic a session; none blocks the loop.
 
@@ -175,6 +196,11 @@ class Store(Protocol):
 
     name: str
     shared: bool
+
+    @property
+    def bell(self) -> Bell | None:
+        """Tells of what other servers do, a commit by itself. None where there are none."""
+        ...
 
     async def commit(self, changes: Sequence[Change]) -> list[Outcome]:
         """Write each change whole or not at all; one outcome each, in order.

@@ -3,6 +3,7 @@
 python -m tests.bench                 everything, some ten minutes
 python -m tests.bench runtime http    some sections
 python -m tests.bench http --seconds 10
+python -m tests.bench stores --sessions 1000
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 from service.settings import ZOO
 from tests.bench import http, runtimes, stores
 
-SECTIONS = {"runtime": runtimes.report, "http": http.report, "stores": stores.report}
+SECTIONS = ("runtime", "http", "stores")
 PACKAGES = ("onnxruntime-gpu", "torch", "litestar", "redis")
 
 
@@ -30,14 +31,20 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(SECTIONS))
     parser.add_argument("--seconds", type=float, default=5, help="of each HTTP measurement")
+    parser.add_argument("--sessions", type=int, default=10_000, help="of stores, beside 64")
     parser.add_argument("--model", default=str(Path(ZOO) / "copy"), help="a zoo entry")
     args = parser.parse_args(argv)
-    chosen = args.sections or list(SECTIONS)
+    chosen = args.sections or SECTIONS
     if unknown := set(chosen) - set(SECTIONS):
         parser.error(f"expected of {', '.join(SECTIONS)}, got {', '.join(sorted(unknown))}")
     print(_hardware(argv), flush=True)
     for name in chosen:
-        SECTIONS[name](Path(args.model), args.seconds)
+        if name == "runtime":
+            runtimes.report(Path(args.model), args.seconds)
+        elif name == "http":
+            http.report(Path(args.model), args.seconds)
+        else:
+            stores.report(Path(args.model), args.seconds, args.sessions)
     return 0
 
 

@@ -37,7 +37,7 @@ async def report(bundle: Bundle, place: Place, load: Load) -> None:
     begun = time.monotonic()
     with served(place.folder, bundle.folder, **place.settings) as server:
         started = time.monotonic() - begun
-        sample = range(0, len(load.ids), len(load.ids) // SAMPLE)
+        sample = range(0, len(load.ids), max(1, len(load.ids) // SAMPLE))
         first, second, wrong = await _answers(server.url, load, sample, Reference(bundle))
     (p50, p99), (again, _) = percentiles(first), percentiles(second)
     print(

@@ -55,7 +55,6 @@ async def test_a_body_announced_as_too_large_is_refused_unread():
         await body.read({b"content-length": b"11"}, receive, 10, 5.0)
     assert len(left) == 1
     assert caught.value.extra == {"expected": "at most 10 bytes", "got": "11 bytes"}
-    assert caught.value.headers == {"connection": "close"}
 
 
 @pytest.mark.parametrize(
@@ -132,7 +131,7 @@ async def test_another_type_or_encoding_is_refused_naming_it(header: bytes, valu
         (b'{"inputs":' + b"[" * 100_000, InvalidRequest, "$.inputs[0][0]", "float", "array"),
         (b"[]", InvalidRequest, "$", "object", "array"),
         (b"{}", InvalidRequest, "$", "the field 'inputs'", "none"),
-        (b'{"inputs": 1}', InvalidRequest, "$.inputs", "array", "int"),
+        (b'{"inputs": 1}', InvalidRequest, "$.inputs", "object | array", "int"),
         (b'{"inputs": [1]}', InvalidRequest, "$.inputs[0]", "array", "int"),
         (b'{"inputs": [["1"]]}', InvalidRequest, "$.inputs[0][0]", "float", "str"),
         (b'{"inputs": [[1, true]]}', InvalidRequest, "$.inputs[0][1]", "float", "bool"),

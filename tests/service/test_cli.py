@@ -36,7 +36,7 @@ def test_a_missing_package_names_the_extra_that_brings_it(
     assert run("train", Command("fake_command", "help", "train"), []) == 1
     assert capsys.readouterr().err == (
         "ntm train needs the 'train' extra (torch is not installed): "
-        "pip install 'ntm-serve[train]'\n"
+        "pip install -e '.[train]' in the project's folder\n"
     )
 
 

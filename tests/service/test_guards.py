@@ -2,7 +2,7 @@ import pytest
 
 from service import guards
 from service.errors import InvalidRequest
-from service.messages import Guard
+from service.requests import Guard
 
 
 def test_without_headers_nothing_is_conditional():

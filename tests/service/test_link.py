@@ -18,7 +18,8 @@ from service.errors import (
 )
 from service.frames import LENGTH_BYTES, MAX_FRAME_BYTES
 from service.link import EngineLink
-from service.messages import Describe, Guard, Health, HealthInfo, Memory, Predict, Steps
+from service.requests import Describe, Guard, Health, Memory, Predict, Steps
+from service.results import HealthInfo
 from tests.service.fake_engine import FakeEngine, in_loop
 
 HEALTH = msgspec.msgpack.Decoder(HealthInfo)

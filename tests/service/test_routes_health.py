@@ -6,7 +6,8 @@ import httpx
 from service.app import create_app
 from service.errors import EngineUnavailable
 from service.link import EngineLink
-from service.messages import Health, HealthInfo
+from service.requests import Health
+from service.results import HealthInfo
 from service.settings import Settings
 from tests.service.fake_engine import FakeEngine, in_loop
 from tests.service.serving import client_of

@@ -210,3 +210,20 @@ def test_a_session_moves_to_another_version_of_its_model_and_keeps_its_state(
     assert memory_of(client, session) == before
     missing = client.post(f"{session}/migrate", json={"version": "9"})
     assert (missing.status_code, missing.json()["code"]) == (404, "model_not_found")
+
+
+def test_a_repeat_of_a_creation_tells_the_same_after_the_session_has_gone_on(
+    client: httpx.Client,
+):
+    def ask() -> httpx.Response:
+        headers = {"idempotency-key": "a-creation-told-twice"}
+        return client.post("/v1/models/small/sessions", json={"version": "1"}, headers=headers)
+
+    first = ask()
+    session = first.headers["location"]
+    assert client.post(f"{session}/migrate", json={"version": "2"}).status_code == 200
+    assert step(client, session, [[0.5] * 7] * 2).json()["revision"] == 3
+    again = ask()
+    assert (again.status_code, again.headers["etag"]) == (201, first.headers["etag"])
+    # Where its state is by now is no part of what it began as.
+    assert again.json() | {"tier": ""} == first.json() | {"tier": ""}

@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as arrays
 from model.state import TensorSpec
 from service import rows
 from service.errors import InvalidRequest, NotFinite, TooManyRows, WrongShape
-from service.messages import StateTensor
+from service.results import StateTensor
 
 FINITE = {"allow_nan": False, "allow_infinity": False}
 SPEC = (TensorSpec("memory", (3, 2), "memory"), TensorSpec("usage", (5,), "usage"))

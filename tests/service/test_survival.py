@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 import signal
 import sqlite3
@@ -22,8 +21,9 @@ from service.engine.onnx import OnnxCpu
 from service.engine.runtime import Runtime
 from service.front_state import TENANT
 from service.store.sqlite import open_sqlite
+from service.store.sqlite_lock import HAND_OVER_S
 from service.store.store import SessionKey, Stored
-from tests.service.crash.client import Reference
+from tests.service.crash.reference import Reference
 from tests.service.serving import Server, launched, served, until
 from tests.service.test_routes_mutations import memory_of
 from tests.service.test_routes_sessions import create, step
@@ -66,22 +66,11 @@ def kill(server: Server) -> None:
         os.kill(pid, signal.SIGKILL)
     server.process.kill()
     server.process.wait()
-    until(lambda: not any(_held(file) for file in server.log.parent.glob("*.db-lock")))
-
-
-def _held(lock: Path) -> bool:
-    """A killed engine keeps its file until the last of its threads is gone."""
-    with open(lock) as opened:
-        try:
-            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
 
 
 async def records_to_replay(file: Path, sessions: list[str]) -> int:
-    """Records after their session's newest checkpoint, in a file that no server has open."""
-    store = await open_sqlite(str(file))
+    """Records after their session's newest checkpoint, in a file whose server has ended."""
+    store = await open_sqlite(str(file), wait_s=HAND_OVER_S)
     found = [await store.load(SessionKey(TENANT, path.rpartition("/")[2])) for path in sessions]
     await store.close()
     return sum(len(stored.records) for stored in found if isinstance(stored, Stored))
@@ -183,6 +172,26 @@ def test_a_second_server_on_the_same_file_is_refused(tmp_path: Path, small: Path
             assert second.process.wait(60) == 1
             assert "another server has this store open" in second.text()
         assert create(client, "small")["revision"] == 1
+
+
+def test_a_server_waits_for_what_is_left_of_one_that_was_killed(tmp_path: Path, small: Path):
+    (tmp_path / "second").mkdir()
+    settings = {"NTM_STORE": f"sqlite://{tmp_path}/sessions.db", "NTM_MODELS": str(small)}
+    with on_file(tmp_path, small) as server, server.client() as client:
+        session = path_of(create(client, "small"))
+        stepped(client, session, rows_of(1, 3))
+        (engine,) = server.children("engine.process")
+        os.kill(engine, signal.SIGSTOP)  # it would have ended before the next one looks
+        server.process.kill()
+        server.process.wait()
+    with launched(tmp_path / "second", "--port", "0", **settings) as second:
+        try:
+            until(lambda: f"waiting for process {engine} to let go" in second.text(), 60)
+        finally:
+            os.kill(engine, signal.SIGKILL)
+        second.wait_until_listening()
+        with second.client() as client:
+            assert client.get(session).json()["step"] == 3
 
 
 def test_a_reply_above_its_bound_is_refused_before_it_runs(tmp_path: Path, small: Path):

@@ -17,24 +17,17 @@ from service.engine.job import Job
 from service.engine.runtime import Runtime
 from service.engine.scheduler import Scheduler
 from service.errors import NtmError
-from service.messages import (
-    Call,
-    Create,
-    Delete,
-    Describe,
-    Guard,
-    Memory,
-    Predict,
-    Request,
-    SessionInfo,
-    StateResult,
-    Steps,
-    StepsResult,
-)
+from service.messages import Call
+from service.requests import Create, Delete, Describe, Guard, Memory, Predict, Request, Steps
+from service.results import SessionInfo, StateResult, StepsResult
 
 Floats = NDArray[np.float32]
 TIMEOUT_S = 30.0
 PATIENCE_S = 20.0  # how long a test waits for what must come
+TIMED = (  # modules that ask what time it is, in Unix seconds
+    "engine.commit", "engine.creation", "engine.lifecycle", "engine.mutations",
+    "engine.snapshots", "engine.upkeep", "store.memory",
+)  # fmt: skip
 
 
 class Answer:
@@ -195,8 +188,9 @@ def make_host(
 
 def assert_no_slot_leaked(host: Host) -> None:
     """Every slot is the initial state's, an idle session's, or free."""
+    arena = host.placement.arena
     assert host.scheduler.admitted == 0
-    assert host.arena.free == host.arena.slots - 1 - host.resident
+    assert arena.free == arena.slots - 1 - host.placement.resident
 
 
 async def until(condition: Callable[[], bool], patience_s: float = PATIENCE_S) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
-from service.messages import Point
+from service.requests import Point
+from tests.service.engine import session_requests as ask
 from tests.service.engine.session_model import Known
 from tests.service.engine.session_world import GUARDS, NAMES, TENANTS, TTL_S, World, rows_of
 
@@ -16,55 +17,57 @@ def create(world: World, draw: Random) -> None:
     name = draw.choice([*NAMES, None]) if len(world.live) < 9 else NAMES[0]
     ttl_s = draw.choice([None, TTL_S / 2, TTL_S * 1000])
     version, keyed, overridden = draw.choice("12"), draw.random() < 0.5, draw.random() < 0.3
-    world.create(draw.choice(TENANTS), name, version, ttl_s, keyed, overridden)
+    ask.create(world, draw.choice(TENANTS), name, version, ttl_s, keyed, overridden)
 
 
 def step(world: World, draw: Random) -> None:
     rows = rows_of(draw.randint(0, 999), draw.randint(1, 3))
-    world.step(chosen(world, draw), rows, draw.choice(GUARDS), draw.random() < 0.5)
+    ask.step(world, chosen(world, draw), rows, draw.choice(GUARDS), draw.random() < 0.5)
 
 
 def burst(world: World, draw: Random) -> None:
-    world.burst(draw.randint(0, 999), draw.randint(1, 3))
+    ask.burst(world, draw.randint(0, 999), draw.randint(1, 3))
 
 
 def reset(world: World, draw: Random) -> None:
-    world.reset(chosen(world, draw), draw.choice(GUARDS))
+    ask.reset(world, chosen(world, draw), draw.choice(GUARDS))
 
 
 def restore(world: World, draw: Random) -> None:
     known = chosen(world, draw)
-    world.restore(known, past(known, draw), draw.choice(GUARDS))
+    ask.restore(world, known, past(known, draw), draw.choice(GUARDS))
 
 
 def fork(world: World, draw: Random) -> None:
     known = chosen(world, draw)
     point = Point() if draw.random() < 0.3 else past(known, draw)
-    world.fork(known, draw.choice(NAMES), point, draw.choice(GUARDS))
+    ask.fork(world, known, draw.choice(NAMES), point, draw.choice(GUARDS))
 
 
 def snapshot(world: World, draw: Random) -> None:
-    world.snapshot(chosen(world, draw), draw.choice(["red", "green", "blue"]), draw.choice(GUARDS))
+    ask.snapshot(
+        world, chosen(world, draw), draw.choice(["red", "green", "blue"]), draw.choice(GUARDS)
+    )
 
 
 def move_a_state(world: World, draw: Random) -> None:
     one, other = chosen(world, draw), chosen(world, draw)
-    world.import_from(one, other, draw.random() < 0.5, draw.choice(GUARDS))
+    ask.import_from(world, one, other, draw.random() < 0.5, draw.choice(GUARDS))
 
 
 def migrate(world: World, draw: Random) -> None:
-    world.migrate(chosen(world, draw), draw.choice("112239"), draw.choice(GUARDS))
+    ask.migrate(world, chosen(world, draw), draw.choice("112239"), draw.choice(GUARDS))
 
 
 def delete(world: World, draw: Random) -> None:
-    world.delete(chosen(world, draw), draw.choice(("none", "match", "stale")))
+    ask.delete(world, chosen(world, draw), draw.choice(("none", "match", "stale")))
 
 
 def retry(world: World, draw: Random) -> None:
     if world.sent:
         # Mostly what is recent: a reply is kept for a while alone.
         at = draw.randint(0, len(world.sent) - 1)
-        world.retry(max(at, draw.randint(0, len(world.sent) - 1)), draw.random() < 0.3)
+        ask.retry(world, max(at, draw.randint(0, len(world.sent) - 1)), draw.random() < 0.3)
 
 
 def pass_time(world: World, draw: Random) -> None:

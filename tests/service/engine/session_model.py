@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.messages import Guard, Point
-from tests.service.crash.client import Reference
+from service.requests import Guard, Point
+from tests.service.crash.reference import Reference
 
 Floats = NDArray[np.float32]
 State = list[NDArray[Any]]

@@ -13,7 +13,7 @@ from export.bundle import Bundle, write_manifest
 from service.engine.engine import Engine
 from service.engine.metrics import EngineMetrics
 from service.engine.models import load_hosts
-from service.messages import ListModels, Reload, Unload
+from service.requests import TENANT, Describe, ListModels, Reload, Unload
 from service.settings import Settings
 from service.store.memory import MemoryStore
 from tests.service.engine.driver import Driver, rows_of
@@ -111,3 +111,30 @@ async def test_a_version_with_requests_under_way_is_not_unloaded_even_by_force(
     assert (await running.wait()).step == 300
     await driver.call(Unload("copy", "1", True))
     assert (await driver.refused(Unload("copy", "1", True))).code == "model_not_found"
+
+
+async def test_sessions_keep_the_bundle_that_they_began_on_also_where_it_is_not_loaded(
+    driver: Driver, bundle: Bundle, zoo: Path
+) -> None:
+    mine = Driver(driver.engine, TENANT)
+    await mine.create("s")
+    await driver.call(Unload("copy", "1", True))
+    put(bundle, zoo, "1", task="other")
+
+    assert (await driver.refused(Reload())).code == "bundle_changed"
+    assert await versions(driver) == []
+    await mine.delete("s")
+    await driver.call(Reload())
+    assert await versions(driver) == ["1"]
+
+
+async def test_a_session_whose_version_is_not_loaded_is_described_and_ended(
+    driver: Driver,
+) -> None:
+    begun = await driver.create("s")
+    await driver.call(Unload("copy", "1", True))
+
+    seen = await driver.describe("s")
+    assert (seen.incarnation, seen.version, seen.tier) == (begun.incarnation, "1", "store")
+    await driver.delete("s")
+    assert (await driver.refused(Describe("alice", "s"))).code == "session_not_found"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from service.errors import Internal, KeyReused, ModelNotFound, RevisionMismatch, WrongShape
-from service.messages import Guard, Health, ListModels, Predict
+from service.requests import Guard, Health, ListModels, ListSessions, Predict
 from service.store.memory import MemoryStore
 from service.store.store import (
     Change,
@@ -320,10 +320,12 @@ async def test_an_unknown_model_version_or_session_is_told_so(driver: Driver) ->
     rows = rows_of(0, 2)
     data = (rows.tobytes(), (2, 9))
 
-    assert (await driver.refused(driver.steps("other", rows))).code == "session_not_found"
+    gone = await driver.refused(driver.steps("other", rows))
+    assert gone.code == "session_not_found"
+    assert gone.extra == {"expected": "the id of a live session", "got": "other"}
     for model, version in (("paste", None), ("copy", "7")):
         error = await driver.refused(Predict("alice", model, version, *data))
-        assert isinstance(error, ModelNotFound) and "loaded: copy 1" in error.detail
+        assert isinstance(error, ModelNotFound) and error.extra["expected"] == "one of copy 1"
 
 
 async def test_another_tenants_session_is_not_found(driver: Driver) -> None:
@@ -435,7 +437,8 @@ async def test_an_if_match_that_holds_lets_the_step_through_and_another_does_not
 
     assert codes([await a.settled() for a in answers]) == [None, "revision_mismatch"]
     error = answers[1].got[0]
-    assert isinstance(error, RevisionMismatch) and error.extra == {"step": 2, "revision": 2}
+    told = {"step": 2, "revision": 2, "expected": etag, "got": f"{etag[:-1]}2"}
+    assert isinstance(error, RevisionMismatch) and error.extra == told
     assert (await driver.describe("s")).step == 2
 
 
@@ -666,10 +669,11 @@ async def test_a_call_that_breaks_the_engine_costs_its_caller_alone(
         raise ZeroDivisionError
 
     with monkeypatch.context() as broken:
-        broken.setattr("service.engine.engine.make_job", fail)
-        broken.setattr(driver.engine.life, "page", fail)
-        error = await driver.refused(driver.steps("s", rows_of(0, 1)))
-    assert isinstance(error, Internal) and "ZeroDivisionError" in error.detail
+        broken.setattr("service.engine.stepper.make_job", fail)
+        broken.setattr("service.engine.views.page", fail)
+        for request in (driver.steps("s", rows_of(0, 1)), ListSessions("alice", 9, None, None)):
+            error = await driver.refused(request)
+            assert isinstance(error, Internal) and "ZeroDivisionError" in error.detail
     assert isinstance(await driver.refused(None), Internal)
     assert "a call failed" in caplog.text
     assert (await driver.stepped("s", rows_of(0, 1))).step == 1

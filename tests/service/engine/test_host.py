@@ -18,11 +18,12 @@ from model.state import TensorSpec
 from service.engine.host import Host
 from service.engine.job import Job, make_job
 from service.engine.metrics import EngineMetrics
+from service.engine.packing import pack, unpack
 from service.engine.runtime import Runtime
 from service.engine.scheduler import Scheduler
 from service.engine.sessions import Session
 from service.errors import ClientGone, Internal, NotFinite, NtmError, RevisionMismatch, WrongShape
-from service.messages import Guard, Predict, Steps
+from service.requests import Guard, Predict, Steps
 from service.store.store import Checkpoint, Record, SessionRow
 from tests.service.engine.driver import Floats, PoisonedArena, assert_no_slot_leaked, rows_of
 from tests.service.engine.test_runtime import Summing
@@ -82,7 +83,7 @@ def commit(job: Job) -> None:
 
 
 def packed(host: Host, session: Session) -> bytes:
-    return host.pack(host.state(session))
+    return pack(host.placement.state(session))
 
 
 @pytest.fixture
@@ -93,7 +94,7 @@ def host(bundle: Bundle, runtimes: Any) -> Host:
 def test_a_new_session_shares_the_initial_slot_and_costs_none(host: Host) -> None:
     sessions = [session_on(host, f"s{n}") for n in range(20)]
 
-    assert host.arena.free == 7 and host.resident == 0
+    assert host.placement.arena.free == 7 and host.placement.resident == 0
     assert {session.slot for session in sessions} == {0}
 
 
@@ -159,7 +160,7 @@ def test_the_least_recently_used_idle_session_is_put_off_the_device(
     for at in (0, 1, 0, 2, 3):
         run(at)
     assert [session.slot is None for session in sessions] == [False, True, False, False]
-    assert sessions[1].saved == states[1] and host.resident == 3
+    assert sessions[1].saved == states[1] and host.placement.resident == 3
     run(1)  # back on the device, with a slot to write to beside
     assert [session.slot is None for session in sessions] == [True, False, True, False]
     assert sessions[0].saved == states[2] and sessions[2].saved == states[3]
@@ -247,7 +248,7 @@ def test_a_committed_state_is_finite_however_large_the_rows(host: Host, size: fl
             commit(job)
         else:
             assert [type(error) for error in told.got] == [NotFinite]
-        assert all(np.isfinite(array).all() for array in host.state(session))
+        assert all(np.isfinite(array).all() for array in host.placement.state(session))
 
 
 def test_a_failing_step_fails_its_batch_and_the_host_goes_on(
@@ -278,8 +279,8 @@ def test_a_state_that_cannot_be_brought_costs_its_own_job_and_keeps_the_state(
 ) -> None:
     host = host_of(bundle, runtimes("onnx"))
     away, other = session_on(host, "away"), session_on(host, "other")
-    state = host.pack([array + np.float32(0.25) for array in host.initial()])
-    host.put(away, state)
+    state = pack([array + np.float32(0.25) for array in host.initial()])
+    host.placement.put(away, state)
     _, told = admit(host, away, rows_of(0, 1))
     job, _ = admit(host, other, rows_of(1, 1))
 
@@ -287,7 +288,7 @@ def test_a_state_that_cannot_be_brought_costs_its_own_job_and_keeps_the_state(
         raise MemoryError("no room on the device")
 
     with monkeypatch.context() as broken:
-        broken.setattr(host.runtime, "load", fail)
+        broken.setattr(host.runtime, "write", fail)
         broken.setattr("tests.service.engine.driver.fill", lambda *_: None)
         assert host.tick() == (True, [job])
     assert [type(error) for error in told.got] == [Internal]
@@ -312,7 +313,7 @@ def test_an_if_match_is_held_against_the_session_when_its_turn_comes(host: Host)
 
     (error,) = told.got
     assert isinstance(error, RevisionMismatch)
-    assert error.extra == {"step": 1, "revision": 2}
+    assert error.extra == {"step": 1, "revision": 2, "expected": "inc-1", "got": "inc-2"}
     assert 'expected "inc-1", the session is at "inc-2"' in str(error)
     assert second.ended
     assert_no_slot_leaked(host)
@@ -349,7 +350,7 @@ def test_a_restored_session_is_bit_equal_to_one_that_never_stopped(
 
 def test_a_state_of_another_size_is_refused(host: Host) -> None:
     with pytest.raises(ValueError, match=f"expected {host.state_bytes} bytes of state, got 3"):
-        host.unpack(b"abc")
+        unpack(host.runtime.spec, b"abc")
     with pytest.raises(ValueError, match="bytes of state"):
         host.restore(session_on(host), Checkpoint(1, 0, b"abc"), [Record("step", 2, 0)])
 
@@ -377,7 +378,7 @@ class ThreeSlotsNineSessions(RuleBasedStateMachine):
         super().__init__()
         self.host = type(self).host
         runtime = self.host.runtime
-        self.host.arena = PoisonedArena(SLOTS, runtime)
+        self.host.placement.arena = PoisonedArena(SLOTS, runtime)
         self.sessions = [session_on(self.host, f"s{n}") for n in range(SESSIONS)]
         self.sums = [np.zeros(3, np.float32) for _ in self.sessions]
         self.open: dict[Job, Told] = {}
@@ -435,7 +436,7 @@ class ThreeSlotsNineSessions(RuleBasedStateMachine):
             started = [job for job in session.jobs if job.started]
             assert len(started) == session.pins <= 1
         working = sum(job.working is not None for job in self.open)
-        assert self.host.arena.free == SLOTS - 1 - self.host.resident - working
+        assert self.host.placement.arena.free == SLOTS - 1 - self.host.placement.resident - working
         assert self.host.scheduler.admitted == len(self.open)
 
     def teardown(self) -> None:
@@ -448,10 +449,10 @@ class ThreeSlotsNineSessions(RuleBasedStateMachine):
                 self.settle(1)
         self.tick()  # passes over what was given up while it waited for its turn
         for session, total in zip(self.sessions, self.sums, strict=True):
-            assert self.host.state(session)[0].tobytes() == total.tobytes()
-            self.host.forget(session)
+            assert self.host.placement.state(session)[0].tobytes() == total.tobytes()
+            self.host.placement.forget(session)
         assert self.host.scheduler.ready == 0
-        assert self.host.arena.free == SLOTS - 1
+        assert self.host.placement.arena.free == SLOTS - 1
 
 
 def test_three_slots_serve_nine_sessions_whatever_comes_when(bundle: Bundle) -> None:

@@ -8,13 +8,15 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from service.engine import upkeep
 from service.engine.host import Host
 from service.errors import RevisionMismatch
-from service.messages import Delete, Describe, Guard, ListSessions, SessionPage
+from service.requests import Delete, Describe, Guard, ListSessions
+from service.results import SessionPage
 from service.store.memory import MemoryStore
 from service.store.store import Change, Damaged, Gone, Outcome, SessionKey, Stored
 from tests.service.engine.conftest import MakeDriver, MakeVersions
-from tests.service.engine.driver import Driver, codes, rows_of, until
+from tests.service.engine.driver import TIMED, Driver, codes, rows_of, until
 
 
 class Clock:
@@ -30,7 +32,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    for place in ("engine.lifecycle", "engine.commit", "engine.mutations", "store.memory"):
+    for place in TIMED:
         monkeypatch.setattr(f"service.{place}.time", clock)
     return clock
 
@@ -220,8 +222,9 @@ async def test_a_delete_holds_its_if_match(driver: Driver) -> None:
 
     error = await driver.refused(Delete("alice", "s", Guard(if_match=etag)))
 
-    assert isinstance(error, RevisionMismatch) and error.extra == {"step": 2, "revision": 2}
-    await driver.delete("s", if_match=etag.replace("-1", "-2"))
+    told = {"step": 2, "revision": 2, "expected": etag, "got": f"{etag[:-1]}2"}
+    assert isinstance(error, RevisionMismatch) and error.extra == told
+    await driver.delete("s", if_match=f"{etag[:-1]}2")
 
 
 async def test_a_delete_whose_answer_is_slow_spares_the_sessions_successor(
@@ -276,7 +279,7 @@ async def test_deleting_refuses_the_steps_that_wait_and_frees_their_slots(driver
     told = codes([await answer.settled() for answer in (running, *waiting)])
     assert told == ["session_not_found"] * 4
     assert (await mate.wait()).step == 50
-    assert host.resident == 1
+    assert host.placement.resident == 1
 
 
 async def test_an_idle_session_ends_after_its_ttl_and_says_so(driver: Driver, clock: Clock) -> None:
@@ -315,14 +318,14 @@ async def test_a_sweep_ends_what_is_due_and_nothing_else(driver: Driver, clock: 
     await driver.stepped("stepped", rows_of(0, 1))
     clock.now += 2.0
 
-    await driver.engine.life.sweep()
+    await upkeep.sweep(driver.engine.life)
 
     assert await page(driver, 9) == (["long", "stepped"], None)
     assert (await driver.refused(Describe("alice", "short"))).code == "session_expired"
     value = driver.engine.metrics.registry.get_sample_value
     assert value("ntm_expiries_total", {"reason": "expired"}) == 1
     clock.now += 200.0
-    await driver.engine.life.sweep()
+    await upkeep.sweep(driver.engine.life)
     assert await page(driver, 9) == ([], None)
     assert await driver.engine.store.count() == 0
 
@@ -345,14 +348,14 @@ async def test_an_expired_sessions_name_is_free_swept_or_not(
     first = await driver.create("s", ttl_s=10.0)
     clock.now += 11.0
     if swept:
-        await driver.engine.life.sweep()
+        await upkeep.sweep(driver.engine.life)
 
     second = await driver.create("s", ttl_s=10.0)
 
     assert second.incarnation != first.incarnation
     assert (await driver.stepped("s", rows_of(0, 1))).step == 1
     clock.now += 5.0
-    await driver.engine.life.sweep()  # must not take the successor for the expired one
+    await upkeep.sweep(driver.engine.life)  # must not take the successor for the expired one
     assert (await driver.describe("s")).incarnation == second.incarnation
 
 
@@ -364,7 +367,7 @@ async def test_a_session_with_steps_under_way_outlives_its_ttl(
     await until(lambda: long.job is not None and long.job.done > 0)
     clock.now += 50.0
 
-    await driver.engine.life.sweep()
+    await upkeep.sweep(driver.engine.life)
     behind = driver.step("s", rows_of(1, 2))
 
     assert [(await answer.wait()).step for answer in (long, behind)] == [200, 202]
@@ -404,7 +407,8 @@ async def test_a_session_is_of_the_newest_version_unless_one_is_named(
     assert (await driver.describe("old")).version == "9"
     error = await driver.refused(driver.creation(version="11"))
     assert error.code == "model_not_found"
-    assert error.detail == "no model 'copy 11'; loaded: copy 9, copy 10, copy 2"
+    assert error.detail == "expected one of copy 9, copy 10, copy 2, got 'copy 11'"
+    assert error.extra == {"expected": "one of copy 9, copy 10, copy 2", "got": "copy 11"}
     await driver.at_rest()
 
 
@@ -436,7 +440,7 @@ async def test_models_run_side_by_side(make_versions: MakeVersions) -> None:
     one, two = [np.frombuffer((await r.wait()).outputs, np.float32) for r in results]
     assert np.allclose(one, two, atol=1e-5)
     hosts: list[Host] = list(driver.engine.life.hosts.values())
-    assert [host.resident for host in hosts] == [1, 1]
+    assert [host.placement.resident for host in hosts] == [1, 1]
     await driver.at_rest()
 
 
@@ -450,7 +454,7 @@ async def test_sessions_beyond_the_host_budget_go_to_the_store_and_come_back(
     tiers = {name: (await driver.describe(name)).tier for name in ("s0", "s5")}
     assert tiers == {"s0": "host", "s5": "device"}
 
-    await driver.engine.life.spill(0)
+    await upkeep.spill(driver.engine.life, 0)
 
     listed = await driver.call(ListSessions("alice", 9, None, None))
     assert [info.tier for info in listed.sessions].count("store") >= 4

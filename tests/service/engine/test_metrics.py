@@ -7,7 +7,7 @@ import pytest
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.messages import Guard, Metrics
+from service.requests import Guard, Metrics
 from tests.service.engine.conftest import MakeDriver, MakeVersions
 from tests.service.engine.driver import Driver, rows_of, until
 

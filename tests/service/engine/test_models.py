@@ -141,5 +141,5 @@ def test_a_model_gets_as_many_slots_as_its_share_of_the_budget_holds(
 
     hosts = load_hosts(settings(tmp_path, device_state_bytes=8 * slot_bytes), EngineMetrics())
 
-    assert [(host.arena.slots, host.runtime.slots) for host in hosts] == [(4, 4), (4, 4)]
+    assert [(host.placement.arena.slots, host.runtime.slots) for host in hosts] == [(4, 4), (4, 4)]
     assert sum(host.runtime.arrays[0].nbytes for host in hosts) <= 8 * slot_bytes

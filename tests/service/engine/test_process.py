@@ -16,21 +16,9 @@ import numpy as np
 import pytest
 
 from service.frames import LENGTH_BYTES, MAX_FRAME_BYTES, frame_of
-from service.messages import (
-    Call,
-    Create,
-    Describe,
-    Guard,
-    Health,
-    Memory,
-    Metrics,
-    Reply,
-    Request,
-    SessionInfo,
-    StateResult,
-    Steps,
-    StepsResult,
-)
+from service.messages import Call, Reply
+from service.requests import Create, Describe, Guard, Health, Memory, Metrics, Request, Steps
+from service.results import SessionInfo, StateResult, StepsResult
 from tests.service.engine.driver import rows_of
 
 PATIENCE_S = 30.0
@@ -203,6 +191,13 @@ async def test_frames_cut_anywhere_and_many_in_one_piece_are_read_alike(engine: 
         replies = [await front.reply(100 + n) for n in range(6)]
         results = [msgspec.msgpack.decode(r.result, type=StepsResult) for r in replies]
         assert [result.step for result in results] == [1, 2, 3, 4, 5, 6]
+
+
+async def test_no_series_tells_when_a_counter_began(engine: Process) -> None:
+    async with engine.front() as front:
+        await front.call(creation("s"))
+        text = await front.call(Metrics())
+    assert b"ntm_commit_seconds_count" in text and b"_created" not in text
 
 
 async def test_a_front_that_disappears_cancels_its_jobs(engine: Process) -> None:

@@ -21,11 +21,12 @@ from msgspec.structs import replace
 from export.bundle import STEP_ONNX, Bundle, file_entry, read_bundle, write_manifest
 from service.engine.onnx import OnnxCpu
 from service.engine.runtime import Runtime
-from service.messages import Point
+from service.requests import Point
 from service.settings import ZOO
 from tests.service.conftest import next_version, read_manifest
-from tests.service.crash.client import Reference
+from tests.service.crash.reference import Reference
 from tests.service.engine import session_acts as acts
+from tests.service.engine import session_requests as ask
 from tests.service.engine.session_acts import ANY_TIME, WITH_SESSIONS, Act
 from tests.service.engine.session_model import KEPT_REPLIES
 from tests.service.engine.session_world import MAX_BATCH, SLOTS, Model, World, rows_of
@@ -143,16 +144,16 @@ def test_rows_from_before_a_migration_are_run_again_on_the_version_they_ran_on(
     make_world: MakeWorld,
 ) -> None:
     world = make_world()
-    world.create("alice", "one", "1", None, False, False)
+    ask.create(world, "alice", "one", "1", None, False, False)
     known = world.chosen(0)
-    world.step(known, rows_of(1, 3), "both")
-    world.migrate(known, "2", "both")
-    world.step(known, rows_of(2, 2), "both")
-    world.migrate(known, "1", "none")
-    world.migrate(known, "2", "key")
+    ask.step(world, known, rows_of(1, 3), "both")
+    ask.migrate(world, known, "2", "both")
+    ask.step(world, known, rows_of(2, 2), "both")
+    ask.migrate(world, known, "1", "none")
+    ask.migrate(world, known, "2", "key")
     for point in (Point(step=2), Point(step=4), Point(step=0), Point(revision=3), Point(step=3)):
-        world.restore(known, point, "both")
-        world.fork(known, f"fork-{known.revision}", point, "none")
+        ask.restore(world, known, point, "both")
+        ask.fork(world, known, f"fork-{known.revision}", point, "none")
         world.restart(clean=False)
     world.close()
 
@@ -161,27 +162,27 @@ def test_a_session_that_never_stepped_keeps_its_state_when_it_migrates(
     make_world: MakeWorld,
 ) -> None:
     world = make_world()
-    world.create("alice", "one", "1", None, False, False)
+    ask.create(world, "alice", "one", "1", None, False, False)
     known = world.chosen(0)
-    world.snapshot(known, "fresh", "none")
-    world.migrate(known, "2", "none")
-    world.step(known, rows_of(1, 1), "none")
-    world.restore(known, Point(snapshot="fresh"), "none")
-    world.restore(known, Point(revision=1), "none")
-    world.reset(known, "none")
+    ask.snapshot(world, known, "fresh", "none")
+    ask.migrate(world, known, "2", "none")
+    ask.step(world, known, rows_of(1, 1), "none")
+    ask.restore(world, known, Point(snapshot="fresh"), "none")
+    ask.restore(world, known, Point(revision=1), "none")
+    ask.reset(world, known, "none")
     world.close()
 
 
 def test_a_repeat_tells_the_version_that_its_first_answer_told(make_world: MakeWorld) -> None:
     world = make_world()
-    world.create("alice", "one", "1", None, False, False)
+    ask.create(world, "alice", "one", "1", None, False, False)
     known = world.chosen(0)
-    world.reset(known, "both")
-    world.migrate(known, "2", "both")
-    world.migrate(known, "1", "both")
+    ask.reset(world, known, "both")
+    ask.migrate(world, known, "2", "both")
+    ask.migrate(world, known, "1", "both")
     for restarted in (False, True):
         for at in range(3):
-            world.retry(at, otherwise=False)
+            ask.retry(world, at, otherwise=False)
         if not restarted:
             world.restart(clean=False)
     world.close()
@@ -190,11 +191,11 @@ def test_a_repeat_tells_the_version_that_its_first_answer_told(make_world: MakeW
 def test_as_many_replies_are_kept_as_the_setting_says(make_world: MakeWorld) -> None:
     """Not more in the engine than in the store, so that no restart changes what a repeat gets."""
     world = make_world()
-    world.create("alice", "one", "1", None, False, False)
+    ask.create(world, "alice", "one", "1", None, False, False)
     known = world.chosen(0)
     for at in range(KEPT_REPLIES + 2):
-        world.step(known, rows_of(at, 1), "both")
+        ask.step(world, known, rows_of(at, 1), "both")
     assert [known.remembers(sent.request.guard) for sent in world.sent][:3] == [False, False, True]
     for at in range(KEPT_REPLIES + 2):
-        world.retry(at, otherwise=False)
+        ask.retry(world, at, otherwise=False)
     world.close()

@@ -531,6 +531,47 @@ async def snapshots_stay_as_they_were_taken(opened: Opened) -> None:
 
 
 @case
+async def a_session_is_replaced_by_another_of_its_id_in_one_commit(opened: Opened) -> None:
+    store = await opened(Retention())
+    old = await stepped(store, await made(store, creation(row_of())), 3, every=2)
+    new = replace(old, incarnation="next", revision=1, step=0)
+    first = step(new, rows=2, key="first")
+
+    replaced = [end(old, "replaced"), creation(new), first]
+    assert await store.commit(replaced) == [Committed()] * 3
+    assert await loaded(store, new) == Stored(
+        first.row, Checkpoint(1, 0, None), [_record(first)], [_record(first)]
+    )
+    assert [record.kind for record in await history(store, new)] == ["step", "create"]
+    assert await store.count() == 1
+    assert [row.incarnation for row in await store.rows("acme", None, 9, None)] == ["next"]
+
+    other = replace(new, incarnation="late")
+    late = [end(old, "replaced"), creation(other), step(other, key="late")]
+    assert await store.commit(late) == [Stale(first.row)] * 3
+    repeat = [end(old, "replaced"), creation(other), step(other, key="first")]
+    assert (await store.commit(repeat))[-1] == Replayed(_record(first))
+    assert (await loaded(store, new)).row == first.row
+
+
+@case
+async def a_last_step_leaves_its_reason_and_nothing_else(opened: Opened) -> None:
+    store = await opened(Retention())
+    row = await stepped(store, await made(store, creation(row_of())), 2)
+    last = step(row, key="last")
+    reason = "ended " + "a long reason, /+= " * 5_000
+    ending = replace(last, ended=reason, checkpoint=None)
+
+    assert await one(store, replace(ending, expected=("inc", 99))) == Stale(row)
+    assert await one(store, ending) == Committed()
+    assert await store.load(row.key) == Gone(reason)
+    assert await store.row(row.key) == Gone(reason)
+    assert await one(store, ending) == Gone(reason)
+    assert await store.count() == 0
+    assert await store.rows("acme", None, 9, None) == []
+
+
+@case
 async def forks_and_their_parent_live_apart(opened: Opened) -> None:
     store = await opened(Retention())
     row = await stepped(store, await made(store, creation(row_of("parent"))), 2, every=2)

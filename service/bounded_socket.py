@@ -1,0 +1,64 @@
+"""uvicorn's WebSocket with bounds on what a client can make it keep.
+
+The size of a message and the pings have settings of uvicorn (service/front.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame
+
+from service.stall import Stall
+
+MAX_FRAGMENTS = 1024  # of one message
+
+
+class BoundedSocket(WebSocketsSansIOProtocol):
+    """Reads nothing while its answers are not read, and leaves its end to the app."""
+
+    transport: asyncio.Transport
+    _stall: Stall | None = None
+
+    def pause_writing(self) -> None:
+        """See asyncio.Protocol. A flood of pings is answered only as far as it is read."""
+        super().pause_writing()
+        self._stall = self._stall or Stall()
+        self._stall.begin(self.transport)
+        if not self.transport.is_closing():
+            self.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """See asyncio.Protocol."""
+        super().resume_writing()
+        if self._stall is not None:
+            self._stall.end()
+        if not self.read_paused and not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See asyncio.Protocol."""
+        if self._stall is not None:
+            self._stall.end()
+        super().connection_lost(exc)
+
+    def handle_cont(self, event: Frame) -> None:
+        """One more fragment of a message, which may be empty and so has no size."""
+        if len(self.frames) >= MAX_FRAGMENTS:
+            self.conn.fail(1009, f"more than {MAX_FRAGMENTS} fragments")
+            self.handle_parser_exception()
+            return
+        super().handle_cont(event)
+
+    async def send(self, message: Any) -> None:
+        """See ASGI."""
+        await super().send(message)
+        if self.initial_response is not None and self.close_sent:
+            self.handshake_complete = True  # a refusal is a whole answer, and no error to log
+
+    def shutdown(self) -> None:
+        """The server stops. The app is told by itself, finishes what it has read, and closes."""
+        if not self.handshake_complete or self.close_sent:
+            super().shutdown()

@@ -1,0 +1,92 @@
+"""What goes on: a session's events for those who watch, and its rows over a WebSocket."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from litestar import Request, WebSocket, get, websocket
+from litestar.exceptions import WebSocketDisconnect
+from litestar.params import FromQuery
+from litestar.response.base import ASGIResponse
+
+from service import openapi, wire
+from service.errors import NtmError, UpgradeRequired
+from service.front_state import KEY, TENANT, FrontState, front_of, request_id
+from service.requests import Describe
+from service.results import SessionInfo
+from service.routes.paths import session_id
+from service.stream import events, frames
+from service.stream.event_stream import EventStream, Subject
+from service.stream.row_stream import RowStream
+
+INFO = msgspec.msgpack.Decoder(SessionInfo)
+STREAM = "/v1/sessions/{session_id:str}/stream"
+
+
+@get(
+    "/v1/sessions/{session_id:str}/events",
+    media_type="text/event-stream",
+    responses=openapi.problems(400, 404, 410, 429, 503, 504),
+)
+async def watch_session(
+    request: Request[Any, Any, Any], include: FromQuery[str | None] = None
+) -> ASGIResponse:
+    """What happens to a session, as server-sent events. `Last-Event-ID` goes on where it says."""
+    head = dict(request.scope["headers"])
+    after = events.position_of(head.get(b"last-event-id", b""))
+    subject = Subject(TENANT, session_id(request), after, events.included(include))
+    return EventStream(front_of(request), subject, request_id(request))
+
+
+@get(STREAM, responses=openapi.problems(426))
+async def explain_stream() -> None:
+    """Rows in and out over a WebSocket, which this path is for; a plain GET gets 426."""
+    raise UpgradeRequired(
+        "expected a WebSocket handshake, got a plain request",
+        headers={"upgrade": "websocket"},
+        expected="a WebSocket handshake",
+        got="a plain request",
+    )
+
+
+@websocket(STREAM)
+async def stream_rows(socket: WebSocket[Any, Any, Any]) -> None:
+    """Rows in, rows out, many in flight."""
+    front: FrontState = socket.app.state[KEY]
+    try:
+        with front.streams.opened("websocket"):
+            await _stream(front, socket, socket.scope["state"]["request_id"])
+    except NtmError as error:
+        await _refuse(front, socket, error)
+    except (WebSocketDisconnect, OSError):
+        return  # the client has left
+
+
+async def _stream(front: FrontState, socket: WebSocket[Any, Any, Any], request_id: str) -> None:
+    """Raises NtmError before the socket is accepted, and only then."""
+    call = Describe(TENANT, session_id(socket))
+    info = await front.link.call(INFO, call, request_id=request_id)
+    await socket.accept()
+    form = wire.form_of(dict(socket.scope["headers"]))
+    first = frames.written(form, info)
+    kind = "text" if isinstance(first, str) else "bytes"
+    await socket.send({"type": "websocket.send", kind: first})  # pyright: ignore[reportArgumentType]
+    close = await RowStream(front, socket, info, request_id).run()
+    if close is not None:
+        await socket.close(*close)
+
+
+async def _refuse(front: FrontState, socket: WebSocket[Any, Any, Any], error: NtmError) -> None:
+    """Answer a handshake with problem details."""
+    front.metrics.errors.labels(error.code).inc()
+    body = error.to_body(socket.scope["state"]["request_id"])
+    named = [(name.encode(), value.encode()) for name, value in error.headers.items()]
+    headers = [(b"content-type", openapi.PROBLEM_TYPE.encode()), *named]
+    start = {
+        "type": "websocket.http.response.start", "status": error.status, "headers": headers
+    }  # fmt: skip
+    await socket.receive()
+    await socket.send(start)  # pyright: ignore[reportArgumentType]
+    end = {"type": "websocket.http.response.body", "body": body, "more_body": False}
+    await socket.send(end)  # pyright: ignore[reportArgumentType]

@@ -1,0 +1,169 @@
+"""One inference: tensors in, tensors out, as a row of a sequence or from fresh state.
+
+The same for HTTP and gRPC, and the engine's own path underneath: a sequence's rows are steps of
+its session, other rows are predictions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+
+from export.bundle import NAME_PATTERN
+from service.errors import (
+    InvalidRequest,
+    KeyReused,
+    ModelNotFound,
+    NtmError,
+    SequenceEnded,
+    SequenceExpired,
+    SessionExpired,
+    SessionNotFound,
+    WrongShape,
+)
+from service.front_state import FrontState
+from service.link import Receive
+from service.requests import Predict, Sequence, Steps
+from service.results import PredictResult, StepsResult
+from service.v2 import sequence, tensors
+from service.v2.tensors import Rows, Tensor
+
+STEPS = msgspec.msgpack.Decoder(StepsResult)
+RESULT = msgspec.msgpack.Decoder(PredictResult)
+MAX_TIMEOUT_US = 10**12  # a larger number may not be a float any more
+AT_ONCE = 64  # members of a batch that wait in the engine at a time, so that others get in between
+
+
+class InferRequest(msgspec.Struct, frozen=True):
+    """outputs: the names asked for; none means all. version: None is the newest."""
+
+    model: str
+    version: str | None
+    inputs: list[Tensor]
+    outputs: list[str] = []
+    id: str = ""
+    parameters: dict[str, Any] = {}
+
+
+class InferAnswer(msgspec.Struct, frozen=True):
+    """parameters: of a sequence, what was asked and where its session stands now."""
+
+    model: str
+    version: str
+    id: str
+    parameters: dict[str, bool | int | str]
+    outputs: list[Tensor]
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """Who asks, by which request, and how to learn that he has gone (ASGI's receive)."""
+
+    tenant: str
+    request_id: str
+    receive: Receive | None = None
+
+
+async def infer(front: FrontState, request: InferRequest, caller: Caller) -> InferAnswer:
+    """The outputs for a request's inputs. Raises NtmError; then nothing was changed."""
+    if not NAME_PATTERN.fullmatch(request.model):
+        raise ModelNotFound(f"expected the name of a loaded model, got {request.model!r}")
+    wanted = sequence.sequence_of(request.parameters)
+    timeout_s = timeout_of(request.parameters, front.settings.request_timeout_s)
+    tensors.check_outputs(request.outputs)
+    rows = tensors.rows_of(request.inputs, front.settings.max_rows)
+    if wanted is None:
+        return await _predict(front, request, rows, caller, timeout_s)
+    return await _step(front, request, wanted, rows, caller, timeout_s)
+
+
+def timeout_of(parameters: dict[str, Any], most_s: float) -> float:
+    """Seconds the request may take: its `timeout` in microseconds, or the server's if that is
+    less. Raises InvalidRequest."""
+    value = parameters.get("timeout", 0)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        expected = "microseconds, an integer of 0 or more"
+        raise InvalidRequest(
+            f"timeout: expected {expected}, got {value!r}", expected=expected, got=value
+        )
+    return min(most_s, min(value, MAX_TIMEOUT_US) / 1e6) if value else most_s
+
+
+async def _step(
+    front: FrontState, request: InferRequest, wanted: sequence.Sequence, rows: Rows,
+    caller: Caller, timeout_s: float,
+) -> InferAnswer:  # fmt: skip
+    call = _row_of(request, wanted, rows, caller.tenant)
+    try:
+        done = await front.link.call(
+            STEPS, call, request_id=caller.request_id, receive=caller.receive, timeout_s=timeout_s
+        )
+    except (KeyReused, SessionNotFound, SessionExpired) as error:
+        raise _of_sequence(error, request, wanted) from None
+    told: dict[str, bool | int | str] = {
+        "sequence_id": wanted.id, "sequence_start": wanted.start, "sequence_end": wanted.end,
+        "session": done.session, "step": done.step, "revision": done.revision,
+        "replayed": done.replayed,
+    }  # fmt: skip
+    output = tensors.output_of(rows, done.dims[1], done.outputs)
+    return InferAnswer(request.model, done.version, request.id, told, [output])
+
+
+def _row_of(request: InferRequest, wanted: sequence.Sequence, rows: Rows, tenant: str) -> Sequence:
+    if rows.members != 1:
+        raise WrongShape(
+            f"{wanted}: expected rows of one sequence, [1, X] or [1, T, X], got a batch of "
+            f"{rows.members}"
+        )
+    session = sequence.session_id(request.model, wanted.id)
+    guard = sequence.guard_of(request.id, session, wanted, b"%d %d" % rows.dims, rows.data)
+    steps = Steps(tenant, session, rows.data, rows.dims, False, guard, ends=wanted.end)
+    also = sequence.user_id(wanted.id)
+    return Sequence(steps, request.model, request.version, f"{wanted}", also, wanted.start)
+
+
+def _of_sequence(error: NtmError, request: InferRequest, wanted: sequence.Sequence) -> NtmError:
+    """An error about a session or a key, as one about its sequence or the request's id."""
+    which = f"{wanted} of model {request.model!r}"
+    if isinstance(error, KeyReused):
+        return KeyReused(
+            f"id {request.id!r} came before in {which}, with other rows or flags: an id names one"
+            " request"
+        )
+    if isinstance(error, SessionExpired):
+        return SequenceExpired(f"{which} has expired: sequence_start begins it anew")
+    # The row was waiting for its turn when the session ended.
+    return SequenceEnded(f"{which} has ended: sequence_start begins it anew")
+
+
+async def _predict(
+    front: FrontState, request: InferRequest, rows: Rows, caller: Caller, timeout_s: float
+) -> InferAnswer:
+    done: list[PredictResult] = []
+    try:
+        for first in range(0, rows.members, AT_ONCE):
+            async with asyncio.TaskGroup() as group:
+                asked = [
+                    group.create_task(_member(front, request, rows, index, caller, timeout_s))
+                    for index in range(first, min(first + AT_ONCE, rows.members))
+                ]
+            done += [task.result() for task in asked]
+    except ExceptionGroup as failed:
+        raise failed.exceptions[0] from None
+    output = tensors.output_of(rows, done[0].dims[1], b"".join(one.outputs for one in done))
+    return InferAnswer(request.model, done[0].version, request.id, {}, [output])
+
+
+async def _member(
+    front: FrontState, request: InferRequest, rows: Rows, index: int, caller: Caller,
+    timeout_s: float,
+) -> PredictResult:  # fmt: skip
+    call = Predict(caller.tenant, request.model, request.version, rows.member(index), rows.dims)
+    return await front.link.call(
+        RESULT,
+        call,
+        request_id=caller.request_id,
+        receive=None if index % AT_ONCE else caller.receive,  # one watcher is enough for all
+        timeout_s=timeout_s,
+    )

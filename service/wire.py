@@ -1,0 +1,93 @@
+"""The two forms of /v1's bodies and answers: JSON, and MessagePack with tensors as raw float32.
+
+A body comes in the form its `Content-Type` names, an answer goes in the form its `Accept` asks
+for, each without regard to the other. Both decode to the same struct, so a request and its repeat
+are the same to an Idempotency-Key in whichever form they come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from service import body, rows
+from service.body import Head
+from service.link import Receive
+from service.results import StateTensor
+from service.schemas import OutRows, TensorView
+from service.settings import Settings
+
+T = TypeVar("T")
+
+MSGPACK_TYPES = (b"application/msgpack", b"application/vnd.msgpack", b"application/x-msgpack")
+
+
+class Form(msgspec.Struct, frozen=True):
+    """How an answer is written: its media type, and what rows and tensors become in it."""
+
+    media_type: bytes
+    encode: Callable[[Any], bytes]
+    rows: Callable[[bytes, tuple[int, int]], OutRows]
+    view: Callable[[StateTensor], TensorView]
+
+
+JSON = Form(body.JSON, msgspec.json.Encoder().encode, rows.unpack, rows.view)
+MSGPACK = Form(MSGPACK_TYPES[0], msgspec.msgpack.Encoder().encode, rows.raw, rows.raw_view)
+
+
+class Reader(Generic[T]):
+    """Reads bodies of one type, in either form."""
+
+    def __init__(self, kind: type[T]) -> None:
+        self._json = msgspec.json.Decoder(kind)
+        self._msgpack = msgspec.msgpack.Decoder(kind)
+
+    async def read(
+        self, head: Head, receive: Receive, limits: Settings, default: T | None = None
+    ) -> T:
+        """A request's body; an empty one is the default, where there is one. Raises NtmError."""
+        data = await body.read(
+            head,
+            receive,
+            limits.max_body_bytes,
+            limits.request_timeout_s,
+            body.JSON,
+            *MSGPACK_TYPES,
+        )
+        if default is not None and not data:
+            return default
+        kind = head.get(b"content-type", b"").split(b";", 1)[0].strip().lower()
+        return self.decode(MSGPACK if kind in MSGPACK_TYPES else JSON, data)
+
+    def decode(self, form: Form, data: bytes) -> T:
+        """What came in that form. Raises NtmError."""
+        return body.decode(self._msgpack if form is MSGPACK else self._json, data)
+
+
+def form_of(head: Head) -> Form:
+    """The form that `Accept` asks for: MessagePack where it is named and JSON is not preferred."""
+    accept = head.get(b"accept", b"")
+    return JSON if b"msgpack" not in accept.lower() else _preferred(accept)
+
+
+@lru_cache(256)
+def _preferred(accept: bytes) -> Form:
+    packed = plain = 0.0
+    for part in accept.lower().split(b","):
+        kind, *parameters = (text.strip() for text in part.split(b";"))
+        weight = next((_weight(text) for text in parameters if text.startswith(b"q=")), 1.0)
+        if kind in MSGPACK_TYPES:
+            packed = max(packed, weight)
+        elif kind == body.JSON:
+            plain = max(plain, weight)
+    return MSGPACK if packed > plain else JSON
+
+
+def _weight(parameter: bytes) -> float:
+    try:
+        return float(parameter[2:])
+    except ValueError:
+        return 0.0

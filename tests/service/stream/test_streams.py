@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from prometheus_client import CollectorRegistry, Gauge
+
+from service.errors import TooManyStreams
+from service.stream.streams import Streams
+
+
+def streams(limit: int) -> tuple[Streams, Gauge, asyncio.Event]:
+    gauge, draining = Gauge("open", "", ["kind"], registry=CollectorRegistry()), asyncio.Event()
+    return Streams(limit, gauge, draining), gauge, draining
+
+
+async def test_both_kinds_count_against_one_limit_and_leave_room_when_they_end():
+    known, gauge, _ = streams(2)
+    with known.opened("events"), known.opened("websocket"):
+        assert gauge.labels("events")._value.get() == 1
+        with pytest.raises(TooManyStreams), known.opened("events"):
+            pass
+    assert gauge.labels("events")._value.get() == 0
+    with known.opened("events"), known.opened("events"):
+        pass
+
+
+async def test_work_gives_its_result_or_its_error_unless_the_front_stops():
+    known, _, draining = streams(2)
+
+    async def work(error: Exception | None = None) -> int:
+        if error is not None:
+            raise error
+        return 7
+
+    assert await known.unless_draining(work()) == 7
+    with pytest.raises(ValueError, match="odd"):
+        await known.unless_draining(work(ValueError("odd")))
+    waiting = asyncio.ensure_future(known.unless_draining(asyncio.sleep(600)))
+    await asyncio.sleep(0)
+    draining.set()
+    assert await asyncio.wait_for(waiting, 20) is None

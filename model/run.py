@@ -113,12 +113,13 @@ class Run:
     def _bar(self) -> "tqdm[Any]":
         batch = self.recipe.batch
         total, done = self.recipe.steps * batch, self.trainer.step * batch
+        hidden = True if distributed.rank() else None  # None: shown on a terminal only
         return tqdm(
             total=total,
             initial=done,
             unit="seq",
             desc=self.recipe.name,
-            disable=None if distributed.rank() == 0 else True,
+            disable=hidden,
             leave=False,
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import chain
 from math import isfinite, prod
 from typing import Any
@@ -132,7 +132,7 @@ def dtype(tensor: StateTensor) -> str:
     return "int64" if size and len(tensor.data) == 8 * size else "float32"
 
 
-def pack_state(given: dict[str, list[Any] | Tensor], spec: StateSpec) -> dict[str, bytes]:
+def pack_state(given: Mapping[str, list[Any] | Tensor], spec: StateSpec) -> dict[str, bytes]:
     """Initial tensors as bytes: nested as their dims say, or flat, or raw float32.
 
     Raises InvalidRequest for a name the spec has not, WrongShape and NotFinite.

@@ -23,6 +23,7 @@ REQUIRED_FILES = (INITIAL_STATE, STEP_ONNX, STEP_TRACED_ONNX)
 
 # Of models, versions, files and tensors. No separator and no leading dot, so what matches is
 # never a path out of a folder.
+ROW_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")  # what clients of V2 call them
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 SHA256_PATTERN = re.compile(r"[0-9a-f]{64}")
 MAX_TENSOR_BYTES = 1 << 30  # of one row of one declared tensor
@@ -44,8 +45,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     version: str
     family: str
     task: str
-    input: TensorSpec  # one row, dims (X,)
-    output: TensorSpec  # one row, dims (Y,)
+    input: TensorSpec  # one row, dims (X,); x in the graphs, whatever its name here
+    output: TensorSpec  # one row, dims (Y,); y in the graphs
     state: StateSpec
     trace: StateSpec
     form: dict[str, Any]  # the kind of input form, e.g. {"kind": "bits", "flags": ["delimiter"]}
@@ -91,11 +92,14 @@ def _all_tensors(manifest: Manifest) -> StateSpec:
 
 
 def _names(manifest: Manifest) -> Iterator[str]:
-    tensors = (tensor.name for tensor in _all_tensors(manifest))
+    tensors = (tensor.name for tensor in (*manifest.state, *manifest.trace))
     plain = (manifest.name, manifest.version, manifest.family, manifest.task)
     for name in (*plain, *manifest.files, *tensors):
         if not NAME_PATTERN.fullmatch(name):
             yield f"a name should match {NAME_PATTERN.pattern}, got {name!r}"
+    for tensor in (manifest.input, manifest.output):
+        if not ROW_PATTERN.fullmatch(tensor.name):
+            yield f"input and output should match {ROW_PATTERN.pattern}, got {tensor.name!r}"
 
 
 def _tensors(manifest: Manifest) -> Iterator[str]:
@@ -119,15 +123,13 @@ def _tensors(manifest: Manifest) -> Iterator[str]:
 
 
 def _graph_names(manifest: Manifest) -> Iterator[str]:
-    """Inputs and outputs of one graph must have names of their own."""
+    """Inputs and outputs of one graph must have names of their own; a row in is x there and a row
+    out is y, whatever clients call them."""
     state = [tensor.name for tensor in manifest.state]
     outputs = ["y", *(f"{name}_next" for name in state), *(t.name for t in manifest.trace)]
     for name, count in Counter(["x", *state, *outputs]).items():
         if count > 1:
             yield f"each input and output should have its own name, got {name!r} {count} times"
-    rows = (manifest.input.name, manifest.output.name)
-    if rows != ("x", "y"):
-        yield f"input and output should be named 'x' and 'y', got {rows}"
 
 
 def _files(manifest: Manifest) -> Iterator[str]:

@@ -9,10 +9,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from model.analysis import memory_change
+from model.analysis import FOCUSED, memory_change
 from model.episodes import Episodes
 
 HOLDS = 0.9
+LOOKUP = 5  # rows: a query of associative recall is as long
 
 
 class Rule(NamedTuple):
@@ -38,7 +39,8 @@ def rules(episodes: Episodes) -> list[Rule]:
     for head in range(heads[1]):
         name = _name("read", head, heads[1])
         found += _moves(episodes, "read", head, name, episodes.batch.mask, "while it answers")
-        found += _begins(episodes, head, name) + _source(episodes, head, name)
+        found += _begins(episodes, head, name) + _leaps(episodes, head, name)
+        found += _source(episodes, head, name)
     return found
 
 
@@ -86,6 +88,24 @@ def _begins(episodes: Episodes, head: int, name: str) -> list[Rule]:
     back = (first.unsqueeze(2) == read.unsqueeze(1)).flatten(1).any(dim=1)
     sentence = f"{name} is back at the slot that was written first as the answer begins"
     return [Rule(sentence, back.float().mean().item())]
+
+
+def _leaps(episodes: Episodes, head: int, name: str) -> list[Rule]:
+    """Whether the head's largest weight moves further than a shift reaches, by content (a gate
+    above 1/2), in one of the LOOKUP rows before the answer or in its first row, in which it is
+    focused."""
+    weights, gate = episodes.state["read_weights"][:, :, head], episodes.trace["read_gate"]
+    slots, reach = weights.shape[2], episodes.trace["read_shift"].shape[3] // 2
+    largest, places = weights.max(dim=2)
+    moved = (places[:, 1:] - places[:, :-1]) % slots
+    far = torch.minimum(moved, slots - moved) > reach
+    leapt = far & (gate[:, 1:, head, 0] > 0.5)
+    begin = episodes.batch.mask.long().argmax(dim=1, keepdim=True)
+    rows = torch.arange(1, weights.shape[1]).unsqueeze(0)
+    near = (rows <= begin) & (rows >= begin - LOOKUP)
+    settled = largest.take_along_dim(begin, dim=1)[:, 0] > FOCUSED
+    share = ((leapt & near).any(dim=1) & settled).float().mean().item()
+    return [Rule(f"{name} leaps by content to where the answer begins", share)]
 
 
 def _source(episodes: Episodes, head: int, name: str) -> list[Rule]:

@@ -60,14 +60,7 @@ def study(
     if "memory" not in episodes.state:
         return found, f"A {card.family} has no memory to look into."
     found |= study_memory(network, task, episodes, out)
-    costs = step_costs(card.family, card.network, SLOTS)
-    found["scaling"] = costs
-    lines = {
-        name: [(cost["slots"], cost[name]) for cost in costs]
-        for name in ("flops", "bytes_moved", "bytes_of_state")
-    }
-    figure = figures.curves(lines, "slots", "a step", log_y=True, marks=True)
-    figures.save(figure, out, "scaling")
+    found["scaling"] = draw_scaling(card, out)
     rules = algorithm.rules(episodes)
     found["algorithm"] = [{"rule": rule.sentence, "share": rule.share} for rule in rules]
     return found, algorithm.describe(rules)
@@ -105,6 +98,18 @@ def _shares(access: dict[str, Any]) -> dict[str, dict[str, float]]:
             shifts = {f"shift {n - reach:+d}": p for n, p in enumerate(found["shift"])}
             groups[f"{kind}, {part}"] = {name: found[name] for name in ("content", "kept")} | shifts
     return groups
+
+
+def draw_scaling(card: Card, out: Path) -> list[dict[str, int]]:
+    """What a step costs, by slots."""
+    costs = step_costs(card.family, card.network, SLOTS)
+    lines = {
+        name: [(cost["slots"], cost[name]) for cost in costs]
+        for name in ("flops", "bytes_moved", "bytes_of_state")
+    }
+    figure = figures.curves(lines, "slots", "a step", log_y=True, marks=True)
+    figures.save(figure, out, "scaling")
+    return costs
 
 
 def draw_generalisation(

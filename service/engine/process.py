@@ -20,6 +20,7 @@ from export.bundle import BundleError
 from service import lifeline, logs
 from service.engine import catalog, upkeep
 from service.engine.engine import Engine
+from service.engine.host import Host
 from service.engine.job import Job
 from service.engine.metrics import EngineMetrics
 from service.engine.models import load_hosts
@@ -135,13 +136,7 @@ async def serve(settings: Settings) -> None:
     loop.add_signal_handler(signal.SIGHUP, asked.set)
     store = await open_store(settings)
     engine = Engine(settings, store, metrics)
-    for host in load_hosts(settings, metrics):
-        try:
-            await catalog.refuse_changed(store, host.bundle)
-        except BundleChanged as error:
-            log.error("not served: %s", error)
-        else:
-            engine.add(host)
+    await _add_hosts(engine, load_hosts(settings, metrics))
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
@@ -163,6 +158,22 @@ async def serve(settings: Settings) -> None:
             await _hang_up(fronts)
             await upkeep.checkpoint(engine.life)
     await store.close()
+
+
+async def _add_hosts(engine: Engine, hosts: list[Host]) -> None:
+    """Serve each but those that are not what their sessions began on. Raises BundleError where
+    that leaves none."""
+    refused = ""
+    for host in hosts:
+        try:
+            await catalog.refuse_changed(engine.life.store, host.bundle)
+        except BundleChanged as error:
+            refused = str(error)
+            log.error("not served: %s", refused)
+        else:
+            engine.add(host)
+    if refused and not engine.life.hosts:
+        raise BundleError(refused)
 
 
 async def _hang_up(fronts: set[FrontConnection]) -> None:

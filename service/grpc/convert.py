@@ -12,9 +12,15 @@ from google.protobuf.message import DecodeError
 from service.errors import InvalidRequest
 from service.grpc.classes import messages
 from service.v2.infer import InferAnswer, InferRequest
-from service.v2.tensors import Tensor
+from service.v2.tensors import DATATYPE, Tensor
 
 MAX_INT64 = 2**63 - 1
+LISTS = {
+    "BOOL": "bool_contents", "INT64": "int64_contents", "UINT64": "uint64_contents",
+    "FP32": "fp32_contents", "FP64": "fp64_contents",
+    **dict.fromkeys(("INT8", "INT16", "INT32"), "int_contents"),
+    **dict.fromkeys(("UINT8", "UINT16", "UINT32"), "uint_contents"),
+}  # fmt: skip
 FINAL = "triton_final_response"  # what clients that stream look for in a request's last answer
 
 
@@ -45,7 +51,7 @@ def _value(name: str, parameter: Any) -> Any:
 def _inputs(message: Any) -> list[Tensor]:
     raw, inputs = message.raw_input_contents, message.inputs
     if not raw:
-        return [_tensor(tensor, _float32(tensor.contents)) for tensor in inputs]
+        return [_listed(tensor) for tensor in inputs]
     if len(raw) != len(inputs) or any(tensor.HasField("contents") for tensor in inputs):
         raise InvalidRequest(
             f"raw_input_contents: expected one for each of {len(inputs)} inputs, and none of them"
@@ -59,8 +65,14 @@ def _tensor(tensor: Any, data: bytes) -> Tensor:
     return Tensor(tensor.name, tensor.datatype, tuple(tensor.shape), data)
 
 
-def _float32(contents: Any) -> bytes:
-    return np.asarray(contents.fp32_contents, "<f4").tobytes()
+def _listed(tensor: Any) -> Tensor:
+    """Numbers as a list, of the field that the protocol has for their datatype."""
+    field = LISTS.get(tensor.datatype)
+    if field is None:
+        return _tensor(tensor, b"")
+    with np.errstate(over="ignore"):  # which makes an infinity, and that is refused
+        data = np.asarray(getattr(tensor.contents, field), "<f4").tobytes()
+    return Tensor(tensor.name, DATATYPE, tuple(tensor.shape), data)
 
 
 def infer_response(answer: InferAnswer, raw: bool) -> Any:

@@ -23,7 +23,7 @@ from service.v2.json_body import (
     OutputTensorJson,
     floats,
 )
-from service.v2.tensors import DATATYPE, INPUT, ITEM_BYTES, Tensor
+from service.v2.tensors import DATATYPE, DTYPES, INPUT, ITEM_BYTES, Tensor
 
 HEADER = "Inference-Header-Content-Length"
 SIZE = "binary_data_size"
@@ -91,15 +91,17 @@ def _inputs(said: list[InputJson], raw: memoryview) -> list[Tensor]:
     for index, tensor in enumerate(said):
         where = f"$.inputs[{index}]"
         size = _size(tensor.parameters or {}, where)
+        datatype = tensor.datatype
         if size is None:
             data = _numbers(tensor, where)
+            datatype = DATATYPE if datatype in DTYPES else datatype  # the numbers are packed so
         elif tensor.has_data:
             raise _invalid(where, f"data or {SIZE}", "both")
         elif size > len(raw) - at:
             raise _invalid(f"{where}: {SIZE}", f"at most the {len(raw) - at} bytes left", str(size))
         else:
             data, at = bytes(raw[at : at + size]), at + size
-        found.append(Tensor(tensor.name, tensor.datatype, tuple(tensor.shape), data))
+        found.append(Tensor(tensor.name, datatype, tuple(tensor.shape), data))
     if at != len(raw):
         raise _invalid("the body", f"{at} bytes behind the JSON", str(len(raw)))
     return found

@@ -10,6 +10,7 @@ import asyncio
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from export.bundle import NAME_PATTERN
 from service.errors import (
@@ -28,6 +29,7 @@ from service.link import Receive
 from service.requests import Predict, Sequence, Steps
 from service.results import PredictResult, StepsResult
 from service.v2 import sequence, tensors
+from service.v2.metadata import versions_of
 from service.v2.tensors import Rows, Tensor
 
 STEPS = msgspec.msgpack.Decoder(StepsResult)
@@ -71,11 +73,26 @@ async def infer(front: FrontState, request: InferRequest, caller: Caller) -> Inf
         raise ModelNotFound(f"expected the name of a loaded model, got {request.model!r}")
     wanted = sequence.sequence_of(request.parameters)
     timeout_s = timeout_of(request.parameters, front.settings.request_timeout_s)
-    tensors.check_outputs(request.outputs)
-    rows = tensors.rows_of(request.inputs, front.settings.max_rows)
+    named, answered = await _names(front, request, caller)
+    tensors.check_outputs(request.outputs, answered)
+    rows = tensors.rows_of(request.inputs, front.settings.max_rows, named)
     if wanted is None:
-        return await _predict(front, request, rows, caller, timeout_s)
-    return await _step(front, request, wanted, rows, caller, timeout_s)
+        done = await _predict(front, request, rows, caller, timeout_s)
+    else:
+        done = await _step(front, request, wanted, rows, caller, timeout_s)
+    if answered == tensors.OUTPUT:
+        return done
+    return replace(done, outputs=[replace(tensor, name=answered) for tensor in done.outputs])
+
+
+async def _names(front: FrontState, request: InferRequest, caller: Caller) -> tuple[str, str]:
+    """What this request calls the input and the output: x and y, or as the manifest has them."""
+    given = [tensor.name for tensor in request.inputs]
+    if given == [tensors.INPUT] and request.outputs in ([], [tensors.OUTPUT]):
+        return tensors.INPUT, tensors.OUTPUT
+    found = await versions_of(front, request.model, request.version, caller.request_id)
+    manifest = found[-1].manifest
+    return manifest.input.name, manifest.output.name
 
 
 def timeout_of(parameters: dict[str, Any], most_s: float) -> float:

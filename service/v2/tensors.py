@@ -1,7 +1,8 @@
 """Named tensors of the Open Inference Protocol V2, and the rows they stand for.
 
 [1, X] is one row, [1, T, X] are T rows in order, and a first dimension past 1 is a batch of such,
-each from fresh state. A bundle's manifest knows one input x and one output y, both float32.
+each from fresh state. A bundle has one input and one output, float32 in its graph. x and y name
+them for every bundle, and so do the names that its manifest has for them.
 """
 
 from __future__ import annotations
@@ -16,6 +17,12 @@ from service.errors import InvalidRequest, NotFinite, TooManyRows, WrongShape
 
 INPUT, OUTPUT = "x", "y"
 DATATYPE = "FP32"
+# What rows may come as; each number is taken as its nearest float32.
+DTYPES = {
+    "FP32": "<f4", "FP64": "<f8", "FP16": "<f2", "BOOL": "?",
+    "INT8": "i1", "INT16": "<i2", "INT32": "<i4", "INT64": "<i8",
+    "UINT8": "u1", "UINT16": "<u2", "UINT32": "<u4", "UINT64": "<u8",
+}  # fmt: skip
 ITEM_BYTES = 4
 MAX_SIZE = 2**31 - 1  # of one dimension
 EXPECTED = "[1, X] for a row, [1, T, X] for T rows, or B of either, each dimension 1 or more"
@@ -53,30 +60,39 @@ class Rows(msgspec.Struct, frozen=True):
         return self.count, self.width
 
 
-def rows_of(inputs: list[Tensor], max_rows: int) -> Rows:
+def rows_of(inputs: list[Tensor], max_rows: int, name: str = INPUT) -> Rows:
     """The rows of a request's inputs. X is checked against the model by the engine.
 
-    Raises InvalidRequest for another input than x or another datatype than FP32, WrongShape where
-    shape and data do not fit, TooManyRows, and NotFinite.
+    Raises InvalidRequest for an input of another name or a datatype that DTYPES has not,
+    WrongShape where shape and data do not fit, TooManyRows, and NotFinite.
     """
     names = [tensor.name for tensor in inputs]
-    if names != [INPUT]:
-        raise _invalid("inputs", f"one input, {INPUT!r}", f"{names}")
+    if names != [name]:
+        raise _invalid("inputs", f"one input, {name!r}", f"{names}")
     (tensor,) = inputs
-    if tensor.datatype != DATATYPE:
-        raise _invalid(f"input {INPUT!r}: datatype", DATATYPE, f"{tensor.datatype!r}")
     members, count, width = _dims(tensor.shape)
-    size = prod(tensor.shape) * ITEM_BYTES
-    if len(tensor.data) != size:
-        got = f"{len(tensor.data)} bytes"
-        raise _shape(f"{size} bytes of {DATATYPE} for the shape {list(tensor.shape)}", got)
+    data = _float32(tensor)
     if members * count > max_rows:
         expected, got = f"at most {max_rows} rows", f"{members * count} rows"
         raise TooManyRows(
             f"input {INPUT!r}: expected {expected}, got {got}", expected=expected, got=got
         )
-    _check_finite(tensor.data)
-    return Rows(members, count, width, len(tensor.shape) == 3, tensor.data)
+    _check_finite(data)
+    return Rows(members, count, width, len(tensor.shape) == 3, data)
+
+
+def _float32(tensor: Tensor) -> bytes:
+    if tensor.datatype not in DTYPES:
+        raise _invalid("datatype", f"one of {', '.join(DTYPES)}", f"{tensor.datatype!r}")
+    dtype = np.dtype(DTYPES[tensor.datatype])
+    size = prod(tensor.shape) * dtype.itemsize
+    if len(tensor.data) != size:
+        got = f"{len(tensor.data)} bytes"
+        raise _shape(f"{size} bytes of {tensor.datatype} for the shape {list(tensor.shape)}", got)
+    if tensor.datatype == DATATYPE:
+        return tensor.data
+    with np.errstate(over="ignore"):  # which makes an infinity, and that is refused
+        return np.frombuffer(tensor.data, dtype).astype("<f4").tobytes()
 
 
 def _check_finite(data: bytes) -> None:
@@ -88,16 +104,16 @@ def _check_finite(data: bytes) -> None:
         )  # fmt: skip
 
 
-def output_of(rows: Rows, width: int, data: bytes) -> Tensor:
+def output_of(rows: Rows, width: int, data: bytes, name: str = OUTPUT) -> Tensor:
     """The output (B, T, Y), or (B, Y) where the input had no T."""
     middle = (rows.count,) if rows.ranked else ()
-    return Tensor(OUTPUT, DATATYPE, (rows.members, *middle, width), data)
+    return Tensor(name, DATATYPE, (rows.members, *middle, width), data)
 
 
-def check_outputs(names: list[str]) -> None:
-    """Raises InvalidRequest where another output than y is asked for, or y twice."""
-    if names not in ([], [OUTPUT]):
-        raise _invalid("outputs", f"one output, {OUTPUT!r}, or none named", f"{names}")
+def check_outputs(names: list[str], name: str = OUTPUT) -> None:
+    """Raises InvalidRequest where another output is asked for, or the one twice."""
+    if names not in ([], [name]):
+        raise _invalid("outputs", f"one output, {name!r}, or none named", f"{names}")
 
 
 def _dims(shape: tuple[int, ...]) -> tuple[int, int, int]:

@@ -38,6 +38,18 @@ def test_a_read_head_that_stands_still_elsewhere_is_not_back() -> None:
     )
 
 
+def test_a_leap_by_content_is_told_from_waiting_and_from_shifting() -> None:
+    sentence = "the read head leaps by content to where the answer begins"
+    leaping = episodes(WRITES, (3, 3, 3, 3, 0, 1, 2))
+    assert {rule.sentence: rule.share for rule in rules(leaping)}[sentence] == 0
+    leaping.trace["read_gate"][:3, 4] = 0.75
+    assert {rule.sentence: rule.share for rule in rules(leaping)}[sentence] == 0.75
+    for reads in ((0, 0, 0, 0, 0, 1, 2), (3, 3, 3, 3, 4, 5, 0), (5, 5, 5, 5, 0, 1, 2)):
+        beside = episodes(WRITES, reads)
+        beside.trace["read_gate"][:, 4] = 0.75
+        assert {rule.sentence: rule.share for rule in rules(beside)}[sentence] == 0
+
+
 def test_writing_while_answering_is_told_by_how_much() -> None:
     busy = episodes()
     memory = busy.state["memory"]

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from export.bundle import write_manifest
 from service.settings import ZOO
 from tests.service.conftest import next_version, read_manifest
-from tests.service.serving import Server, served, until
+from tests.service.serving import Server, launched, served, until
 from tests.service.test_routes_mutations import memory_of
 from tests.service.test_routes_sessions import create, step
 
@@ -150,9 +150,10 @@ def test_a_version_with_sessions_is_unloaded_by_force_alone_and_they_go_on_when_
         assert refused.json()["sessions"] == 1
         assert client.delete(path, params={"force": "true"}).status_code == 204
         assert "ntm_model_info{" not in client.get("/metrics").text
-        for answer in (client.get(session), step(client, session, ROWS)):
+        for answer in (client.get(f"{session}/memory"), step(client, session, ROWS)):
             assert (answer.status_code, answer.json()["code"]) == (503, "model_not_loaded")
             assert "retry-after" in answer.headers
+        assert client.get(session).json()["step"] == 2
         assert client.get("/v1/sessions/nobody").status_code == 404
         again = client.post("/v1/models/reload").json()["models"]
         assert [model["version"] for model in again] == ["1"]
@@ -163,7 +164,7 @@ def test_a_version_with_sessions_is_unloaded_by_force_alone_and_they_go_on_when_
 
 
 def test_a_session_whose_bundle_changed_while_the_server_was_away_is_refused_not_forgotten(
-    tmp_path: Path, folder: Path
+    tmp_path: Path, small: Path, folder: Path
 ):
     store = {"NTM_STORE": f"sqlite://{tmp_path}/sessions.db"}
     original = tmp_path / "original"
@@ -175,9 +176,13 @@ def test_a_session_whose_bundle_changed_while_the_server_was_away_is_refused_not
 
     session = f"/v1/sessions/{visit(lambda client: create(client, 'small'))['id']}"
     retask(folder / "1")
-    answers = visit(lambda client: (client.get(session), step(client, session, ROWS)))
-    for answer in answers:
-        assert (answer.status_code, answer.json()["code"]) == (503, "model_not_loaded")
+    with launched(tmp_path, "--port", "0", NTM_MODELS=str(folder), **store) as server:
+        assert server.process.wait(90) == 1
+    assert "is not the bundle that has live sessions as small 1" in server.text()
+    put_version_2(small, folder)
+    stands, stepped = visit(lambda client: (client.get(session), step(client, session, ROWS)))
+    assert (stands.status_code, stands.json()["step"]) == (200, 0)
+    assert (stepped.status_code, stepped.json()["code"]) == (503, "model_not_loaded")
     shutil.rmtree(folder / "1")
     shutil.copytree(original, folder / "1")
     assert visit(lambda client: step(client, session, ROWS)).json()["step"] == 2

@@ -422,8 +422,9 @@ async def test_a_session_whose_bundle_is_not_loaded_is_told_so_and_kept(
     await first.stepped("s", rows_of(0, 3))
 
     without = Driver(make_versions(loaded, store=store))
-    for request in (without.steps("s", rows_of(0, 1)), Describe("alice", "s")):
-        assert (await without.refused(request)).code == "model_not_loaded"
+    refused = await without.refused(without.steps("s", rows_of(0, 1)))
+    assert refused.code == "model_not_loaded"
+    assert (await without.describe("s")).step == 3
     assert await page(without, 9) == (["s"], None)
 
     assert (await Driver(make_versions("1", store=store)).stepped("s", rows_of(0, 1))).step == 4

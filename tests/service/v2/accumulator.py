@@ -23,20 +23,22 @@ from model.state import TensorSpec
 NAME = "accumulator"
 
 
-def make_accumulator(folder: Path, version: str = "1") -> Manifest:
-    """Write the bundle into `folder`, which is made."""
+def make_accumulator(
+    folder: Path, version: str = "1", name: str = NAME, rows: tuple[str, str] = ("x", "y")
+) -> Manifest:
+    """Write the bundle into `folder`, which is made. rows: what clients call rows in and out."""
     folder.mkdir(parents=True)
     step = _graph().SerializeToString()
     state = safetensors.numpy.save({"total": np.zeros(1, np.float32)})
     files = {INITIAL_STATE: state, STEP_ONNX: step, STEP_TRACED_ONNX: step}
     manifest = Manifest(
         format=FORMAT,
-        name=NAME,
+        name=name,
         version=version,
         family="accumulator",
         task="sum",
-        input=TensorSpec("x", (1,), "other"),
-        output=TensorSpec("y", (1,), "other"),
+        input=TensorSpec(rows[0], (1,), "other"),
+        output=TensorSpec(rows[1], (1,), "other"),
         state=(TensorSpec("total", (1,), "memory"),),
         trace=(),
         form={"kind": "numbers"},

@@ -19,6 +19,7 @@ def accumulator(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The accumulator's bundle."""
     folder = tmp_path_factory.mktemp("bundles") / "accumulator"
     make_accumulator(folder)
+    make_accumulator(folder.parent / "simple", name="simple_sequence", rows=("INPUT", "OUTPUT"))
     return folder
 
 
@@ -29,7 +30,9 @@ def server(
     """A server that the tests share, so none may stop it."""
     folder = tmp_path_factory.mktemp("v2")
     store = f"sqlite:///{folder}/sessions.db"
-    with served(folder, models, NTM_MODELS=f"{models}:{accumulator}", NTM_STORE=store) as running:
+    with served(
+        folder, models, NTM_MODELS=f"{models}:{accumulator.parent}", NTM_STORE=store
+    ) as running:
         yield running
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from service.errors import InvalidRequest, NotFinite, NtmError, TooManyRows, WrongShape
-from service.v2.tensors import Tensor, check_outputs, output_of, rows_of
+from service.v2.tensors import DTYPES, Tensor, check_outputs, output_of, rows_of
 
 
 def tensor(*shape: int, name: str = "x", datatype: str = "FP32") -> Tensor:
@@ -35,7 +35,8 @@ def test_the_first_dimension_is_the_batch_and_the_last_a_row(
         ([], InvalidRequest, "one input, 'x', got []"),
         ([tensor(1, 7), tensor(1, 7)], InvalidRequest, "got ['x', 'x']"),
         ([tensor(1, 7, name="z")], InvalidRequest, "got ['z']"),
-        ([tensor(1, 7, datatype="FP64")], InvalidRequest, "expected FP32, got 'FP64'"),
+        ([tensor(1, 7, datatype="BYTES")], InvalidRequest, "UINT64, got 'BYTES'"),
+        ([tensor(1, 7, datatype="FP64")], WrongShape, "expected 56 bytes of FP64"),
         ([tensor(7)], WrongShape, "got [7]"),
         ([tensor(1, 2, 3, 4)], WrongShape, "got [1, 2, 3, 4]"),
         ([tensor(0, 7)], WrongShape, "got [0, 7]"),
@@ -67,3 +68,16 @@ def test_only_the_one_output_can_be_asked_for():
     for names in (["x"], ["y", "y"], ["y", "z"]):
         with pytest.raises(InvalidRequest, match="one output, 'y'"):
             check_outputs(names)
+
+
+@pytest.mark.parametrize("datatype", ["FP64", "FP16", "INT8", "INT32", "INT64", "UINT8", "BOOL"])
+def test_numbers_of_any_kind_are_taken_as_float32(datatype: str):
+    values = np.array([[0, 1, 1, 0, 1]]).astype(DTYPES[datatype])
+    rows = rows_of([Tensor("x", datatype, (1, 5), values.tobytes())], 14)
+    assert np.frombuffer(rows.data, np.float32).tolist() == [0, 1, 1, 0, 1]
+
+
+def test_a_double_past_float32_is_refused():
+    data = np.array([[1e39]]).tobytes()
+    with pytest.raises(NotFinite):
+        rows_of([Tensor("x", "FP64", (1, 1), data)], 14)

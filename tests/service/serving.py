@@ -96,6 +96,12 @@ def alive(pid: int) -> bool:
         return False
 
 
+def memory_of(pid: int) -> int:
+    """The bytes that a process holds."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
 @contextmanager
 def launched(folder: Path, *arguments: str, **settings: str) -> Generator[Server]:
     """`ntm serve` with these arguments and settings, perhaps not listening yet."""

@@ -7,7 +7,6 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -17,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from websockets.exceptions import ConnectionClosed
 
-from tests.service.serving import Server
+from tests.service.serving import Server, memory_of
 from tests.service.stream.socket import opened, rows_of
 
 MEGABYTE = 1 << 20
@@ -67,12 +66,6 @@ def frame(opcode: int, payload: bytes, final: bool = True) -> bytes:
     size = len(payload)
     length = bytes([0x80 | size]) if size < 126 else b"\xfe" + size.to_bytes(2, "big")
     return bytes([opcode | 0x80 * final]) + length + b"\0\0\0\0" + payload
-
-
-def memory_of(pid: int) -> int:
-    """The bytes that a process holds."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 @given(st.binary(max_size=300))

@@ -14,12 +14,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.service.serving import Server
+from tests.service.serving import Server, memory_of
 
 SEQUENCE = "fuzzed"
 SESSION = f"/v1/sessions/v2~accumulator~string~{SEQUENCE}"
 INFER = "/v2/models/accumulator/infer"
 LIMIT_S = 30.0
+MEGABYTE = 1_000_000
 PARAMETERS = {"sequence_id": SEQUENCE, "sequence_start": False, "sequence_end": False}
 
 EXAMPLES = settings(
@@ -140,3 +141,24 @@ def test_a_body_with_some_bytes_changed_or_cut_off(
 @given(data=st.binary(max_size=200), coding=st.sampled_from(["gzip", "deflate"]))
 def test_streams_that_are_none(fuzzed: httpx.Client, data: bytes, coding: str):
     send(fuzzed, data, {"content-encoding": coding})
+
+
+def test_bombs_lies_and_long_documents_leave_no_memory_behind(server: Server, fuzzed: httpx.Client):
+    (front,) = server.children("service.front")
+    bomb = gzip.compress(b" " * (256 * MEGABYTE), 9)
+    lie = body_of(parameters=PARAMETERS | {"x": "y" * MEGABYTE}, shape=[1, 10**6])
+    deep = b"[" * MEGABYTE
+    headers = {"content-encoding": "gzip"}
+
+    def flood() -> None:
+        send(fuzzed, bomb, headers)
+        send(fuzzed, lie, {"inference-header-content-length": str(len(lie))})
+        send(fuzzed, deep, {})
+        send(fuzzed, gzip.compress(deep), headers)
+
+    for _ in range(3):  # what is kept once, such as buffers, is there
+        flood()
+    before = memory_of(front)
+    for _ in range(20):
+        flood()
+    assert memory_of(front) - before < 32 * MEGABYTE

@@ -11,6 +11,16 @@ from typing import Any
 from service.link import Receive
 from service.metrics import UNMATCHED, FrontMetrics
 
+# What a browser is told of every answer: not to guess, keep, frame or run any of it.
+SECURITY = (
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
+     b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+)  # fmt: skip
 STARTS = ("http.response.start", "websocket.accept", "websocket.http.response.start")
 SWITCHED = 101  # what an accepted WebSocket is counted as
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._~:/+=@-]{1,128}")
@@ -38,7 +48,7 @@ class Access:
             nonlocal status
             if message["type"] in STARTS:
                 status = message.get("status", SWITCHED)
-                message["headers"] = [*message["headers"], header]
+                message["headers"] = [*message["headers"], header, *SECURITY]
             await send(message)
 
         begun = perf_counter()

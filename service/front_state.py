@@ -7,13 +7,16 @@ from typing import Any
 
 import msgspec
 from litestar import Request
+from litestar.connection import ASGIConnection
+from litestar.handlers.base import BaseRouteHandler
 from litestar.response.base import ASGIResponse
 from msgspec.structs import replace
 
 from service import wire
+from service.gate import Gate
+from service.keys import Identity
 from service.link import EngineLink
 from service.metrics import FrontMetrics
-from service.requests import TENANT as TENANT
 from service.results import SessionInfo, SnapshotInfo
 from service.settings import Settings
 from service.stream.streams import Streams
@@ -22,13 +25,36 @@ KEY = "front"
 
 
 class FrontState(msgspec.Struct, frozen=True):
-    """One app's settings, link to the engine and metrics."""
+    """One app's settings, link to the engine, metrics, and who may come in."""
 
     settings: Settings
     link: EngineLink
     metrics: FrontMetrics
     draining: asyncio.Event  # set at SIGTERM
     streams: Streams
+    gate: Gate
+
+
+async def let_in(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """Guard of every route but a WebSocket's, which asks by itself. A route that says no scope is
+    the admin's. Awaited though it waits for nothing: Litestar runs a plain function in a thread.
+    """
+    scope = handler.opt.get("scope", "admin")
+    if scope == "open" or connection.scope["type"] == "websocket":
+        return
+    front: FrontState = connection.app.state[KEY]
+    found = front.gate.admit(dict(connection.scope["headers"]), scope)
+    connection.scope["state"]["identity"] = found
+
+
+def identity_of(request: Request[Any, Any, Any]) -> Identity:
+    """Who sent a request that was let in."""
+    return request.scope["state"]["identity"]
+
+
+def tenant_of(request: Request[Any, Any, Any]) -> str:
+    """Whose sessions a request is about."""
+    return identity_of(request).tenant
 
 
 def front_of(request: Request[Any, Any, Any]) -> FrontState:

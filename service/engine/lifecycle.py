@@ -10,6 +10,7 @@ from service.engine.feeds import Feeds
 from service.engine.host import Host
 from service.engine.hosts import Hosts, exactly
 from service.engine.metrics import EngineMetrics
+from service.engine.quotas import Quotas
 from service.engine.refused import gone, rolled_back
 from service.engine.sessions import Session
 from service.errors import NtmError, StateDamaged
@@ -44,6 +45,7 @@ class Lifecycle:
     ) -> None:
         self.settings, self.store, self.metrics = settings, store, metrics
         self.hosts: Hosts = {}
+        self.quotas = Quotas(settings, store, self.hosts)
         self.feeds = Feeds(store.bell)
         self.run_anew = run_anew
         self._held: OrderedDict[SessionKey, Session] = OrderedDict()  # least recently used first

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from time import monotonic
 from typing import Any, NoReturn
 
@@ -34,7 +34,6 @@ from service.errors import (
     SequenceNotStarted,
     SessionExpired,
     SessionNotFound,
-    TooManySessions,
 )
 from service.requests import Sequence
 from service.results import StepsResult
@@ -142,9 +141,6 @@ class Sequences:
     ) -> StepsResult | None:
         life, steps = self._life, request.steps
         host = named(life.hosts, request.model, request.version)
-        most = life.settings.max_sessions
-        if isinstance(old, Gone) and await life.store.count() >= most:
-            raise TooManySessions(f"{most} sessions live: the most allowed")
         row = new_row(steps.tenant, steps.session, host, life.settings.idle_ttl_s)
         born = Session(row, host, life.settings.kept_replies)
         first = [Change(row, None, Record("create", 1, 0), Checkpoint(1, 0, None))]
@@ -153,9 +149,11 @@ class Sequences:
             first.insert(0, Change(was, (was.incarnation, was.revision), ended="replaced"))
         beginning = Beginning()
         host.placement.put(born, None)
+        room = life.quotas.room(steps.tenant, host) if isinstance(old, Gone) else nullcontext()
         try:
-            self._stepper.run(steps, born, timeout_s, beginning, first)
-            return await beginning.done
+            async with room:
+                self._stepper.run(steps, born, timeout_s, beginning, first)
+                return await beginning.done
         finally:
             if not life.is_held(born):
                 host.placement.forget(born)

@@ -13,7 +13,7 @@ from service.engine.job import Job, Ticket, make_job
 from service.engine.lifecycle import Lifecycle
 from service.engine.metrics import EngineMetrics
 from service.engine.refused import key_reused, mismatch
-from service.engine.scheduler import Full
+from service.engine.scheduler import Full, TenantFull
 from service.engine.sessions import Session
 from service.engine.settlement import settle
 from service.engine.tasks import Tasks
@@ -141,9 +141,9 @@ class Stepper:
         scheduler = job.host.scheduler
         try:
             scheduler.admit(job)
-        except Full:
-            full = scheduler.max_queue
-            raise QueueFull(f"{full} requests wait already: the most allowed") from None
+        except Full as full:
+            whose = " of the tenant" if isinstance(full, TenantFull) else ""
+            raise QueueFull(f"{full.most} requests{whose} wait already: the most allowed") from None
         job.join(ticket)
         self._jobs.add(job)
         self._kick()

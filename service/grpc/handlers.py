@@ -22,6 +22,7 @@ from service.grpc.calls import Call
 from service.grpc.classes import messages
 from service.grpc.schema import SERVICE
 from service.grpc.stream import Stream
+from service.keys import ANYONE
 
 STREAM = "ModelStreamInfer"
 ID_HEADER = "x-request-id"
@@ -50,9 +51,10 @@ class Handlers:
 
     def _unary(self, name: str) -> Callable[[bytes, Any], Awaitable[bytes]]:
         async def handle(data: bytes, context: Any) -> bytes:
-            call = self._call(context)
-            await context.send_initial_metadata(((ID_HEADER, call.request_id),))
+            request_id = self._id(context)
+            await context.send_initial_metadata(((ID_HEADER, request_id),))
             try:
+                call = self._call(context, name, request_id)
                 return (await self._run(name, call, data)).SerializeToString()
             except NtmError as error:
                 return await context.abort(status.status_of(error), status.details_of(error))
@@ -60,9 +62,10 @@ class Handlers:
         return handle
 
     async def _stream(self, _: Any, context: Any) -> None:
-        call = self._call(context)
-        await context.send_initial_metadata(((ID_HEADER, call.request_id),))
+        request_id = self._id(context)
+        await context.send_initial_metadata(((ID_HEADER, request_id),))
         try:
+            call = self._call(context, STREAM, request_id)
             await Stream(self._streamed, context, self._front.streams).run(call)
         except NtmError as error:
             await context.abort(status.status_of(error), status.details_of(error))
@@ -71,7 +74,7 @@ class Handlers:
         """One request of a stream. An error is its answer, and the stream goes on."""
         answer = messages()["ModelStreamInferResponse"]()
         try:
-            done = await self._run(STREAM, call, data)
+            done = await self._run(STREAM, call, data, again=True)
             convert.set_parameter(done.parameters[convert.FINAL], True)
             answer.infer_response.CopyFrom(done)
         except NtmError as error:
@@ -79,10 +82,13 @@ class Handlers:
             answer.infer_response.id = convert.id_of(data)
         return answer.SerializeToString()
 
-    async def _run(self, name: str, call: Call, data: bytes) -> Any:
-        """A request's answer. Raises NtmError, nothing else but CancelledError."""
+    async def _run(self, name: str, call: Call, data: bytes, again: bool = False) -> Any:
+        """A request's answer. again: on what stays open. Raises NtmError, nothing else but
+        CancelledError."""
         unary = "ModelInfer" if name == STREAM else name
         with self._counted(name):
+            if again:
+                self._front.gate.again(call.identity)
             try:
                 message = messages()[f"{unary}Request"].FromString(data)
             except DecodeError as error:
@@ -90,7 +96,7 @@ class Handlers:
                     f"the message: expected a {unary}Request, got {len(data)} bytes that are none"
                 ) from error
             try:
-                return await calls.METHODS[unary](call, message)
+                return await calls.METHODS[unary][0](call, message)
             except NtmError as error:
                 if isinstance(error, Internal):
                     log.error("request %s failed: %s", call.request_id, error)
@@ -114,8 +120,25 @@ class Handlers:
         finally:
             self._front.metrics.answered_grpc(name, code.name, perf_counter() - begun)
 
-    def _call(self, context: Any) -> Call:
-        given = dict(context.invocation_metadata() or ()).get(ID_HEADER, "")
-        fit = isinstance(given, str) and REQUEST_ID.fullmatch(given.encode())
-        request_id = given if fit else f"{self._prefix}-{next(self._numbers):x}"
-        return Call(self._front, request_id, context.time_remaining())
+    def _id(self, context: Any) -> str:
+        given = _metadata(context, ID_HEADER)
+        fit = REQUEST_ID.fullmatch(given.encode())
+        return given if fit else f"{self._prefix}-{next(self._numbers):x}"
+
+    def _call(self, context: Any, name: str, request_id: str) -> Call:
+        """A call of somebody who may make it. Raises Unauthenticated, Forbidden, RateLimited."""
+        scope = "step" if name == STREAM else calls.METHODS[name][1]
+        identity = ANYONE
+        if scope != "open":
+            try:
+                given = _metadata(context, "authorization")
+                identity = self._front.gate.identify(given.encode(), scope)
+            except NtmError as error:
+                with self._counted(name):
+                    raise error
+        return Call(self._front, identity, request_id, context.time_remaining())
+
+
+def _metadata(context: Any, name: str) -> str:
+    found = dict(context.invocation_metadata() or ()).get(name, "")
+    return found if isinstance(found, str) else ""

@@ -167,7 +167,9 @@ class MemoryStore:
 
     async def usage(self, tenant: str) -> dict[tuple[str, str], int]:
         """See `Store`."""
-        return {(model, version): n for (t, model, version), n in self._counts.items() if t == tenant}
+        return {
+            (model, version): n for (t, model, version), n in self._counts.items() if t == tenant
+        }
 
     async def tenants(self) -> list[str]:
         """See `Store`."""

@@ -22,6 +22,7 @@ from service.errors import (
     StoreAway,
 )
 from service.front_state import FrontState
+from service.keys import Identity
 from service.link import Receive
 from service.requests import Watch
 from service.results import Watched
@@ -34,7 +35,6 @@ AWAY = (EngineUnavailable, Draining, StoreAway, DeadlineExceeded)
 RETRY_MS = 1000  # after which a client that lost the stream comes again
 HEAD = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
-    (b"cache-control", b"no-store"),
     (b"x-accel-buffering", b"no"),  # a proxy that gathers an answer would hold events back
 ]
 
@@ -42,7 +42,7 @@ HEAD = [
 class Subject(msgspec.Struct, frozen=True):
     """What is watched, from where on, and what is told of it."""
 
-    tenant: str
+    identity: Identity
     session: str
     after: tuple[str, int] | None
     include: frozenset[str]
@@ -51,7 +51,7 @@ class Subject(msgspec.Struct, frozen=True):
         """What the engine is asked."""
         roles = tuple(role for name in sorted(self.include) for role in events.ROLES.get(name, ()))
         rows = "rows" in self.include
-        return Watch(self.tenant, self.session, after, seen, wait_s, rows, roles)
+        return Watch(self.identity.tenant, self.session, after, seen, wait_s, rows, roles)
 
 
 class EventStream(ASGIResponse):
@@ -63,7 +63,7 @@ class EventStream(ASGIResponse):
 
     async def __call__(self, scope: Any, receive: Receive, send: Any) -> None:
         """See ASGI. Raises NtmError before the answer has begun, and only then."""
-        with self._front.streams.opened("events"):
+        with self._front.streams.opened("events", self._subject.identity.tenant):
             found = await self._ask(receive, self._subject.after, None, 0.0)
             if found.ended is not None:
                 raise events.ended(self._subject.session, found.ended)
@@ -82,6 +82,7 @@ class EventStream(ASGIResponse):
         after = self._subject.after or (found.incarnation, found.revision)
         await self._send(send, f"retry: {RETRY_MS}\nid: {after[0]}-{after[1]}\n\n".encode())
         while True:
+            self._front.gate.stay(self._subject.identity)
             said = list(events.of(found, after[1], self._subject.include))
             for event in said:
                 self._front.metrics.events.labels(event.name).inc()

@@ -22,8 +22,10 @@ from service.errors import (
     SessionExpired,
     SessionNotFound,
     StepGap,
+    Unauthenticated,
 )
-from service.front_state import TENANT, FrontState
+from service.front_state import FrontState
+from service.keys import Identity
 from service.requests import Guard, Steps
 from service.results import SessionInfo, StepsResult
 from service.stream import frames, past
@@ -45,8 +47,11 @@ class Close(NamedTuple):
 class RowStream:
     """Runs the frames of one socket in order. It is accepted, and sent to from here only."""
 
-    def __init__(self, front: FrontState, socket: Any, info: SessionInfo, request_id: str) -> None:
+    def __init__(
+        self, front: FrontState, socket: Any, info: SessionInfo, identity: Identity, request_id: str
+    ) -> None:
         self._front, self._socket, self._request_id = front, socket, request_id
+        self._identity = identity
         self._session, self._incarnation = info.id, info.incarnation
         self._asked: deque[Asked] = deque()
         self._waiting = 0  # rows read and not answered; a frame without any counts as one
@@ -79,15 +84,24 @@ class RowStream:
             message = await self._socket.receive()
             if message["type"] != "websocket.receive":
                 return True
-            asked = frames.read(
-                message.get("text"), message.get("bytes"), self._front.settings.max_rows
-            )
+            asked = self._let_in(message)
             rows = asked.dims[0]
             while self._waiting and self._waiting + rows > self._front.settings.stream_rows:
                 await self._change()
             self._waiting += rows
             self._asked.append(asked)
             self._changed.set()
+
+    def _let_in(self, message: Any) -> Asked:
+        """The frame of a message, where one more is allowed."""
+        asked = frames.read(
+            message.get("text"), message.get("bytes"), self._front.settings.max_rows
+        )
+        try:
+            self._front.gate.again(self._identity)
+        except NtmError as error:
+            return Asked(asked.form, asked.at, error=error)
+        return asked
 
     async def _change(self) -> None:
         self._changed.clear()
@@ -166,12 +180,12 @@ class RowStream:
         self, at: int, packed: bytes, dims: tuple[int, int], trace: bool
     ) -> StepsResult:
         guard = Guard(None, b"", step_tag(self._incarnation, at))
-        call = Steps(TENANT, self._session, packed, dims, trace, guard)
+        call = Steps(self._identity.tenant, self._session, packed, dims, trace, guard)
         return await self._front.link.call(STEPS, call, request_id=self._request_id)
 
     async def _find(self, at: int, packed: bytes, width: int) -> past.Past:
         found, link = past.Past(at, packed, width), self._front.link
-        await past.find(link, TENANT, self._session, found, at, self._request_id)
+        await past.find(link, self._identity.tenant, self._session, found, at, self._request_id)
         return found
 
     def _stands(self, error: RevisionMismatch, at: int) -> int:
@@ -202,7 +216,7 @@ class RowStream:
     async def _refuse(self, asked: Asked, error: NtmError) -> Close | None:
         self._front.metrics.errors.labels(error.code).inc()
         await self._send(asked, frames.problem(asked, error, self._request_id))
-        if isinstance(error, SessionNotFound | SessionExpired):
+        if isinstance(error, SessionNotFound | SessionExpired | Unauthenticated):
             return Close(4000 + error.status, error.code)
         return None
 

@@ -34,7 +34,7 @@ def until(what: Callable[[], Any], within_s: float = 20.0) -> Any:
 def client_of(app: Any) -> httpx.AsyncClient:
     """A client of an app in this process, without a server."""
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    return httpx.AsyncClient(transport=transport, base_url="http://front")
+    return httpx.AsyncClient(transport=transport, base_url="http://localhost")
 
 
 def environ(**settings: str) -> dict[str, str]:

@@ -98,6 +98,8 @@ def create_app(settings: Settings, link: EngineLink | None = None, front: int = 
         Streams(settings, metrics.streams, draining),
         Gate.of(settings),
     )
+    metrics.engine_up.set_function(lambda: state.link.connected)
+    metrics.keys_current.set_function(lambda: state.gate.current)
     app = Litestar(
         route_handlers=[*HANDLERS, stream_rows],
         guards=[let_in, query.check],

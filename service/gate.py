@@ -62,6 +62,11 @@ class Gate:
         """The gate that the settings ask for. Raises SettingsError for keys it cannot read."""
         return cls(settings, Keyring(Path(settings.keys)) if settings.keys else None)
 
+    @property
+    def current(self) -> bool:
+        """Are the keys in force those of the file as it is now?"""
+        return self.keyring is None or self.keyring.current
+
     def admit(self, head: Head, scope: str) -> Identity:
         """Who sends a request with these headers, where he may do what the scope says.
 
@@ -73,8 +78,8 @@ class Gate:
     def check_site(self, head: Head) -> None:
         """Raises HostNotAllowed and OriginRefused: a page of another site must not reach us
         through the browser of somebody who can, by a name that it made ours or by a form."""
-        host = head.get(b"host", b"").decode("latin-1")
-        if self._hosts and not self._is_allowed(host):
+        host = head.get(b"host", b"").decode("latin-1")  # which every browser sends
+        if host and self._hosts and not self._is_allowed(host):
             raise HostNotAllowed(
                 f"Host: expected one of {', '.join(self._hosts)}, got {host!r}; "
                 "NTM_ALLOWED_HOSTS names others",

@@ -291,7 +291,7 @@ def table() -> list[tuple[str, str, str]]:
     return [
         (
             variable_of(field.name),
-            _text(field.default, _HINTS[field.name]),
+            _text(field.default, _HINTS[field.name]) or "none",
             _meta(_HINTS[field.name]).description or "",
         )
         for field in msgspec.structs.fields(Settings)

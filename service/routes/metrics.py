@@ -22,7 +22,6 @@ TIMEOUT_S = 2.0
 async def metrics(request: Request[Any, Any, Any]) -> ASGIResponse:
     """The fronts' samples, then the engine's. Without an engine: the fronts' alone."""
     front = front_of(request)
-    front.metrics.engine_up.set(front.link.connected)
     try:
         engine = await front.link.call(
             TEXT, Metrics(), request_id=request_id(request), timeout_s=TIMEOUT_S

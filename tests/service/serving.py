@@ -18,7 +18,7 @@ import httpx
 START_S = 90
 STOP_S = 40
 POLL_S = 0.02
-LISTENS = re.compile(r"listens on (http://\S+)")
+LISTENS = re.compile(r"listens on (https?://\S+)")
 ROW = [0.0, 1.0, 0.0, 1.0, 1.0, 0.0, 1.0, 0.0, 0.5]  # one the copy model takes
 
 

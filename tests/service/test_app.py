@@ -153,7 +153,7 @@ async def test_a_client_that_goes_away_amid_a_step_is_counted_and_its_step_given
             "path": STEPS,
             "raw_path": STEPS.encode(),
             "query_string": b"",
-            "headers": [(b"host", b"front")],
+            "headers": [(b"host", b"localhost")],
             "root_path": "",
         }
         await app(scope, receive, send)  # pyright: ignore[reportArgumentType]

@@ -156,7 +156,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         Meta(
             description="File of the API keys, which `ntm keys` writes and a server reads anew "
-            "when it changes; empty: everybody may do everything, and NTM_TENANT_* say nothing."
+            "when it changes; empty: everybody may do everything, and no tenant has limits of its own."
         ),
     ] = ""
     serve_without_keys: Annotated[

@@ -34,7 +34,7 @@ def main(argv: list[str]) -> int:
     except SettingsError as error:
         print(error, file=sys.stderr)
         return os.EX_CONFIG
-    logs.configure(settings.log_level)
+    logs.configure(settings)
     listener = socket.socket(fileno=arguments.fd)
     server(settings, arguments.number).run(sockets=[listener])
     return 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from litestar import Request
@@ -13,10 +13,14 @@ from msgspec.structs import replace
 from service import wire
 from service.link import EngineLink
 from service.metrics import FrontMetrics
+from service.request_ids import RequestIds
 from service.requests import TENANT as TENANT
 from service.results import SessionInfo, SnapshotInfo
 from service.settings import Settings
 from service.stream.streams import Streams
+
+if TYPE_CHECKING:
+    from service.spans import Tracer  # its packages come with the otel extra
 
 KEY = "front"
 
@@ -29,6 +33,8 @@ class FrontState(msgspec.Struct, frozen=True):
     metrics: FrontMetrics
     draining: asyncio.Event  # set at SIGTERM
     streams: Streams
+    ids: RequestIds
+    tracer: Tracer | None = None  # where NTM_TRACES is 1
 
 
 def front_of(request: Request[Any, Any, Any]) -> FrontState:

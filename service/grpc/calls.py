@@ -15,11 +15,13 @@ from service.v2.infer import Caller, infer
 
 
 class Call(msgspec.Struct, frozen=True):
-    """One request. remaining_s: until the client's deadline; None where it set none."""
+    """One request. remaining_s: until the client's deadline; None where it set none; traced: W3C's
+    trace headers, as far as they came."""
 
     front: FrontState
     request_id: str
     remaining_s: float | None
+    traced: dict[str, str] = {}
 
 
 Method = Callable[[Call, Any], Awaitable[Any]]

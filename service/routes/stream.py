@@ -11,7 +11,7 @@ from litestar.params import FromQuery
 from litestar.response.base import ASGIResponse
 
 from service import openapi, wire
-from service.errors import NtmError, UpgradeRequired
+from service.errors import UpgradeRequired
 from service.front_state import KEY, TENANT, FrontState, front_of, request_id
 from service.requests import Describe
 from service.results import SessionInfo
@@ -52,13 +52,11 @@ async def explain_stream() -> None:
 
 @websocket(STREAM)
 async def stream_rows(socket: WebSocket[Any, Any, Any]) -> None:
-    """Rows in, rows out, many in flight."""
+    """Rows in, rows out, many in flight. Raises NtmError, with which the handshake is refused."""
     front: FrontState = socket.app.state[KEY]
     try:
         with front.streams.opened("websocket"):
             await _stream(front, socket, socket.scope["state"]["request_id"])
-    except NtmError as error:
-        await _refuse(front, socket, error)
     except (WebSocketDisconnect, OSError):
         return  # the client has left
 
@@ -75,18 +73,3 @@ async def _stream(front: FrontState, socket: WebSocket[Any, Any, Any], request_i
     close = await RowStream(front, socket, info, request_id).run()
     if close is not None:
         await socket.close(*close)
-
-
-async def _refuse(front: FrontState, socket: WebSocket[Any, Any, Any], error: NtmError) -> None:
-    """Answer a handshake with problem details."""
-    front.metrics.errors.labels(error.code).inc()
-    body = error.to_body(socket.scope["state"]["request_id"])
-    named = [(name.encode(), value.encode()) for name, value in error.headers.items()]
-    headers = [(b"content-type", openapi.PROBLEM_TYPE.encode()), *named]
-    start = {
-        "type": "websocket.http.response.start", "status": error.status, "headers": headers
-    }  # fmt: skip
-    await socket.receive()
-    await socket.send(start)  # pyright: ignore[reportArgumentType]
-    end = {"type": "websocket.http.response.body", "body": body, "more_body": False}
-    await socket.send(end)  # pyright: ignore[reportArgumentType]

@@ -35,6 +35,7 @@ class Answer:
 
     def __init__(self) -> None:
         self.job: Job | None = None
+        self.request_id = self.trace = ""
         self.got: list[Any] = []
         self._future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 

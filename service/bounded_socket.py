@@ -9,7 +9,13 @@ import asyncio
 from typing import Any
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.exceptions import InvalidHandshake, InvalidMethod
+from websockets.exceptions import (
+    HeaderLineTooLong,
+    InvalidHandshake,
+    InvalidMethod,
+    RequestLineTooLong,
+    TooManyHeaders,
+)
 from websockets.frames import Frame
 from websockets.http11 import Request
 
@@ -97,6 +103,6 @@ def _as_known(error: Exception) -> NtmError:
     said = f"the WebSocket handshake: {error}"
     if isinstance(error, InvalidMethod):
         return MethodNotAllowed(f"{said}: expected GET", headers={"allow": "GET"}, expected="GET")
-    if isinstance(error, InvalidHandshake):
-        return InvalidRequest(said)
-    return HeadTooLarge(said)  # a head that HTTP lets pass may have lines that are too long here
+    if isinstance(error, RequestLineTooLong | HeaderLineTooLong | TooManyHeaders):
+        return HeadTooLarge(said)  # service/bounded_http.py lets it pass, websockets does not
+    return InvalidRequest(said)

@@ -13,13 +13,14 @@ from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 
-from service import openapi, problems, query
+from service import openapi, problems, query, tracing
 from service.access import Access
 from service.errors import NtmError
 from service.front_state import KEY, FrontState, let_in
 from service.gate import Gate
 from service.link import EngineLink
 from service.metrics import FrontMetrics
+from service.request_ids import RequestIds
 from service.routes import v2
 from service.routes.admin import reload_models, unload_model
 from service.routes.health import live, ready
@@ -90,13 +91,16 @@ def create_app(settings: Settings, link: EngineLink | None = None, front: int = 
     """
     folder = Path(settings.engine_socket).parent if settings.fronts > 1 else None
     metrics, draining = FrontMetrics(front, folder), asyncio.Event()
+    tracer = tracing.start(settings, f"front {front}")
     state = FrontState(
         settings,
-        link or EngineLink(settings.engine_socket, settings.request_timeout_s),
+        link or EngineLink(settings.engine_socket, settings.request_timeout_s, tracer),
         metrics,
         draining,
         Streams(settings, metrics.streams, draining),
         Gate.of(settings),
+        RequestIds(),
+        tracer,
     )
     metrics.engine_up.set_function(lambda: state.link.connected)
     metrics.keys_current.set_function(lambda: state.gate.current)
@@ -105,6 +109,7 @@ def create_app(settings: Settings, link: EngineLink | None = None, front: int = 
         guards=[let_in, query.check],
         state=State({KEY: state}),
         lifespan=[lambda _: _running(state, opens=link is None)],
+        after_exception=[problems.keep],
         exception_handlers=dict.fromkeys((NtmError, HTTPException, Exception), problems.answer),
         openapi_config=openapi.config(),
         cors_config=_cors(settings) if settings.cors_origins else None,
@@ -112,7 +117,7 @@ def create_app(settings: Settings, link: EngineLink | None = None, front: int = 
         request_max_body_size=settings.max_body_bytes,
     )
     # Around Litestar's router, since its own middleware does not see a request without a route.
-    app.asgi_handler = Access(app.asgi_handler, state.metrics)
+    app.asgi_handler = Access(app.asgi_handler, state)
     return app
 
 
@@ -130,6 +135,8 @@ def _cors(settings: Settings) -> CORSConfig:
 async def _running(state: FrontState, opens: bool) -> AsyncGenerator[None]:
     """What runs beside the app: its link, where it is its own, and its metrics' file."""
     async with contextlib.AsyncExitStack() as stack:
+        if state.tracer is not None:
+            stack.push_async_callback(asyncio.to_thread, state.tracer.close)
         if opens:
             await state.link.open()
             stack.push_async_callback(state.link.close)

@@ -31,7 +31,7 @@ def main(argv: list[str]) -> int:
     lifeline.hold(os.environ)
     try:
         settings = Settings.from_env(os.environ)
-        logs.configure(settings.log_level)
+        logs.configure(settings)
         serving = server(settings, arguments.number)
     except SettingsError as error:
         print(error, file=sys.stderr)

@@ -5,8 +5,8 @@
             -> scope           may it do this? 403
             -> rate            not too often? 429
 
-HTTP comes through `front_state.let_in`, a guard on every route; a WebSocket and gRPC call `admit`
-themselves, since what they answer has another form.
+HTTP and WebSockets come through `front_state.let_in`, a guard on every route; gRPC asks for the key
+by itself.
 """
 
 from __future__ import annotations

@@ -156,7 +156,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         Meta(
             description="File of the API keys, which `ntm keys` writes and a server reads anew "
-            "when it changes; empty: everybody may do everything, and no tenant has limits of its own."
+            "when it changes; empty: everybody may do everything, and no tenant has limits of its "
+            "own."
         ),
     ] = ""
     serve_without_keys: Annotated[
@@ -251,6 +252,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Meta(description="Least level logged.")
     ] = "info"
+    log_format: Annotated[
+        Literal["text", "json"],
+        Meta(description="How lines are logged: text for people, json for what gathers logs."),
+    ] = "text"
+    access_log: Annotated[
+        bool, Meta(description="1 logs a line a request, without paths, queries or headers.")
+    ] = False
+    traces: Annotated[
+        bool,
+        Meta(
+            description="1 sends OpenTelemetry spans to where OTEL_EXPORTER_OTLP_ENDPOINT says, "
+            "with the otel extra."
+        ),
+    ] = False
     threads: Annotated[int, Meta(ge=1, le=1024, description="Threads of one runtime.")] = 1
     engine_socket: Annotated[
         str, Meta(description="Internal: the engine's Unix socket, set by the supervisor.")

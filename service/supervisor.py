@@ -21,7 +21,7 @@ import tempfile
 from collections.abc import Generator
 from pathlib import Path
 
-from service import exposure, logs
+from service import exposure, logs, tracing
 from service.announce import announcement, wait_until_ready
 from service.grpc.port import hold
 from service.settings import ENGINE_SOCKET, LIFELINE_FD, PREFIX, Settings, SettingsError, table
@@ -162,10 +162,11 @@ def main(argv: list[str]) -> int:
         exposure.check(settings)
         listener = bind(settings.host, settings.port)
         grpc_port = hold(settings)
+        tracing.check(settings)
     except (SettingsError, OSError) as error:
         print(f"ntm serve: {error}", file=sys.stderr)
         return 2
-    logs.configure(settings.log_level)
+    logs.configure(settings)
     with listener, grpc_port or contextlib.nullcontext(), _folder() as folder:
         return asyncio.run(Supervisor(settings, listener, folder).run())
 

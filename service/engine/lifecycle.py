@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from time import time
@@ -28,6 +29,8 @@ from service.store.store import (
     Store,
     Stored,
 )
+
+log = logging.getLogger("ntm.engine")
 
 
 class Lifecycle:
@@ -181,6 +184,7 @@ class Lifecycle:
         here = session.row
         if row.incarnation == here.incarnation and row.revision < here.revision:
             self._ahead[here.key] = (here.incarnation, here.revision)
+            log.error("%s", rolled_back(row, here.revision))
         return (row.incarnation, row.revision) != (here.incarnation, here.revision)
 
     def refusal(self, name: str, outcome: Gone | Damaged) -> NtmError:
@@ -188,6 +192,7 @@ class Lifecycle:
         if isinstance(outcome, Gone):
             return gone(name, outcome.reason)
         self.metrics.damaged.inc()
+        log.error("session %s is damaged: %s", name, outcome.detail)
         return StateDamaged(f"session {name!r}: {outcome.detail}")
 
     def is_held(self, session: Session) -> bool:

@@ -45,8 +45,9 @@ POLL_S = 0.005  # how often a start looks whether the rows before it are done
 class Beginning:
     """Waits for a first row. None: the store has moved, so it must be tried again."""
 
-    def __init__(self) -> None:
+    def __init__(self, ticket: Ticket) -> None:
         self.job: Job | None = None
+        self.request_id, self.trace = ticket.request_id, ticket.trace
         self.done: asyncio.Future[StepsResult | None] = asyncio.get_running_loop().create_future()
 
     def reply(self, result: Any) -> None:
@@ -132,12 +133,16 @@ class Sequences:
                 while not all(job.ended for job in before):
                     self._left(deadline, ticket)
                     await asyncio.sleep(POLL_S)
-            done = await self._begin(request, old, self._left(deadline, ticket))
+            done = await self._begin(request, old, self._left(deadline, ticket), ticket)
             if done is not None:
                 return done
 
     async def _begin(
-        self, request: Sequence, old: Session | SessionRow | Gone, timeout_s: float
+        self,
+        request: Sequence,
+        old: Session | SessionRow | Gone,
+        timeout_s: float,
+        ticket: Ticket,
     ) -> StepsResult | None:
         life, steps = self._life, request.steps
         host = named(life.hosts, request.model, request.version)
@@ -147,7 +152,7 @@ class Sequences:
         if not isinstance(old, Gone):
             was = old.row if isinstance(old, Session) else old
             first.insert(0, Change(was, (was.incarnation, was.revision), ended="replaced"))
-        beginning = Beginning()
+        beginning = Beginning(ticket)
         host.placement.put(born, None)
         room = life.quotas.room(steps.tenant, host) if isinstance(old, Gone) else nullcontext()
         try:

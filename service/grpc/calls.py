@@ -16,12 +16,14 @@ from service.v2.infer import Caller, infer
 
 
 class Call(msgspec.Struct, frozen=True):
-    """One request of somebody. remaining_s: until his deadline; None where he set none."""
+    """One request of somebody. remaining_s: until his deadline; None where he set none; traced:
+    W3C's trace headers, as far as they came."""
 
     front: FrontState
     identity: Identity
     request_id: str
     remaining_s: float | None
+    traced: dict[str, str] = {}
 
 
 Method = Callable[[Call, Any], Awaitable[Any]]

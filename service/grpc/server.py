@@ -29,7 +29,8 @@ async def serving(front: FrontState) -> AsyncGenerator[int]:
     """
     settings = front.settings
     server: Any = aio.server(options=_options(settings.max_body_bytes))
-    server.add_generic_rpc_handlers((Handlers(front).generic(),))
+    handlers = Handlers(front)
+    server.add_generic_rpc_handlers((handlers.generic(), handlers.unknown()))
     try:
         port = _listen(server, settings)
     except RuntimeError as error:

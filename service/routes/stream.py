@@ -11,7 +11,7 @@ from litestar.params import FromQuery
 from litestar.response.base import ASGIResponse
 
 from service import gate, openapi, wire
-from service.errors import NtmError, UpgradeRequired
+from service.errors import UpgradeRequired
 from service.front_state import KEY, FrontState, front_of, identity_of, request_id
 from service.keys import Identity
 from service.requests import Describe
@@ -52,16 +52,14 @@ async def explain_stream() -> None:
     )
 
 
-@websocket(STREAM)
+@websocket(STREAM, opt=gate.STEP)
 async def stream_rows(socket: WebSocket[Any, Any, Any]) -> None:
-    """Rows in, rows out, many in flight."""
+    """Rows in, rows out, many in flight. Raises NtmError, with which the handshake is refused."""
     front: FrontState = socket.app.state[KEY]
     try:
-        identity = front.gate.admit(dict(socket.scope["headers"]), "step")
+        identity = identity_of(socket)
         with front.streams.opened("websocket", identity.tenant):
             await _stream(front, socket, identity, socket.scope["state"]["request_id"])
-    except NtmError as error:
-        await _refuse(front, socket, error)
     except (WebSocketDisconnect, OSError):
         return  # the client has left
 
@@ -80,18 +78,3 @@ async def _stream(
     close = await RowStream(front, socket, info, identity, request_id).run()
     if close is not None:
         await socket.close(*close)
-
-
-async def _refuse(front: FrontState, socket: WebSocket[Any, Any, Any], error: NtmError) -> None:
-    """Answer a handshake with problem details."""
-    front.metrics.errors.labels(error.code).inc()
-    body = error.to_body(socket.scope["state"]["request_id"])
-    named = [(name.encode(), value.encode()) for name, value in error.headers.items()]
-    headers = [(b"content-type", openapi.PROBLEM_TYPE.encode()), *named]
-    start = {
-        "type": "websocket.http.response.start", "status": error.status, "headers": headers
-    }  # fmt: skip
-    await socket.receive()
-    await socket.send(start)  # pyright: ignore[reportArgumentType]
-    end = {"type": "websocket.http.response.body", "body": body, "more_body": False}
-    await socket.send(end)  # pyright: ignore[reportArgumentType]

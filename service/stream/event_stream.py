@@ -8,6 +8,7 @@ only then is the engine asked again; so one who reads slowly is merely behind, a
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 import msgspec
@@ -18,6 +19,7 @@ from service.errors import (
     DeadlineExceeded,
     Draining,
     EngineUnavailable,
+    Internal,
     NtmError,
     StoreAway,
 )
@@ -37,6 +39,8 @@ HEAD = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"x-accel-buffering", b"no"),  # a proxy that gathers an answer would hold events back
 ]
+
+log = logging.getLogger("ntm.front")
 
 
 class Subject(msgspec.Struct, frozen=True):
@@ -74,6 +78,8 @@ class EventStream(ASGIResponse):
                 return
             except NtmError as error:
                 self._front.metrics.errors.labels(error.code).inc()
+                if isinstance(error, Internal):
+                    log.error("an event stream failed: %s", error)
                 problem = msgspec.Raw(error.to_body(self._request_id))
                 await self._send(send, events.Event("failed", problem).text())
             await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -9,6 +9,7 @@ that holds; rows that were consumed already, before a reconnect say, are answere
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from typing import Any, NamedTuple
 
@@ -35,6 +36,10 @@ STEPS = msgspec.msgpack.Decoder(StepsResult)
 TOGETHER = 64  # rows of several frames in one step
 TRIES = 8  # while others step the same session
 RESTARTING = 1012
+FRAMES = "stream frames"  # a span's name
+FAILED = "the frame failed; the server's log has more under the request id"
+
+log = logging.getLogger("ntm.front")
 
 
 class Close(NamedTuple):
@@ -131,7 +136,8 @@ class RowStream:
         first = batch[0]
         try:
             done = await (self._run(first) if len(batch) == 1 else self._together(batch))
-        except NtmError as error:
+        except Exception as defect:  # a frame's defect ends that frame, not the stream
+            error = self._known(defect)
             if len(batch) == 1:
                 return await self._refuse(first, error)
             for asked in batch:  # which of them it is, or which are known already
@@ -181,7 +187,15 @@ class RowStream:
     ) -> StepsResult:
         guard = Guard(None, b"", step_tag(self._incarnation, at))
         call = Steps(self._identity.tenant, self._session, packed, dims, trace, guard)
-        return await self._front.link.call(STEPS, call, request_id=self._request_id)
+        if self._front.tracer is None:
+            return await self._front.link.call(STEPS, call, request_id=self._request_id)
+        about = {"ntm.rows": dims[0], "ntm.request_id": self._request_id}
+        with self._front.tracer.serving(FRAMES, {}, about) as span:
+            try:
+                return await self._front.link.call(STEPS, call, request_id=self._request_id)
+            except NtmError as error:
+                self._front.tracer.fail(span, error)
+                raise
 
     async def _find(self, at: int, packed: bytes, width: int) -> past.Past:
         found, link = past.Past(at, packed, width), self._front.link
@@ -212,6 +226,13 @@ class RowStream:
         said = form.rows(outputs, (rows, done.dims[1]))
         frame = DoneFrame(at, said, at + rows, done.revision, trace, done.replayed)
         await self._send(asked, frames.written(form, frame))
+
+    def _known(self, error: Exception) -> NtmError:
+        known = error if isinstance(error, NtmError) else Internal(FAILED)
+        if isinstance(known, Internal):
+            cause = None if isinstance(error, NtmError) else error
+            log.error("a frame failed: %s", error, exc_info=cause)
+        return known
 
     async def _refuse(self, asked: Asked, error: NtmError) -> Close | None:
         self._front.metrics.errors.labels(error.code).inc()

@@ -57,7 +57,7 @@ def test_every_route_and_method_says_what_it_takes_of_a_key():
     for handler in HANDLERS:
         assert handler.opt.get("scope") in SCOPED, handler.handler_name
     assert {scope for _, scope in METHODS.values()} <= SCOPED
-    assert "scope" not in stream_rows.opt  # a WebSocket's handler asks by itself, for step
+    assert stream_rows.opt["scope"] == "step"
 
 
 def test_what_is_open_tells_nothing_of_anybody():

@@ -35,6 +35,7 @@ class Answer:
 
     def __init__(self) -> None:
         self.job: Job | None = None
+        self.request_id = self.trace = ""
         self.got: list[Any] = []
         self._future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
@@ -75,10 +76,14 @@ class Driver:
 
     def send(self, request: Request | None, timeout_s: float = TIMEOUT_S) -> Answer:
         """Begin a call."""
-        answer = Answer()
+        answer = self.ticket()
         self.answers.append(answer)
         self.engine.handle(Call(len(self.answers), request, timeout_s), answer)
         return answer
+
+    def ticket(self) -> Answer:
+        """Where the next call's answer goes."""
+        return Answer()
 
     async def call(self, request: Request | None, timeout_s: float = TIMEOUT_S) -> Any:
         """A call's result. Raises its error."""

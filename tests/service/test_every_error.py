@@ -357,11 +357,12 @@ def test_what_is_no_http_behind_a_request_never_stands_in_place_of_its_answer(se
 def test_a_malformed_body_is_refused_under_the_id_of_its_request(server: Server):
     head = b"POST /v1/models/copy/predict HTTP/1.1\r\nhost: localhost\r\nx-request-id: mine\r\n"
     with connected(server) as opened:
-        opened.sendall(head + b"transfer-encoding: chunked\r\n\r\n1\r\n{\r\n")
+        opened.sendall(head + b"expect: 100-continue\r\ntransfer-encoding: chunked\r\n\r\n")
+        assert opened.recv(65536).startswith(b"HTTP/1.1 100 ")  # a handler waits for the body
         opened.sendall(b"zz\r\n")
         answered = Answered(b"".join(iter(lambda: opened.recv(65536), b"")))
     assert answered.status == 400
-    assert_problem(answered.headers, answered.body, 400, "invalid_request")
+    assert_problem(answered.headers, answered.body, 400, "invalid_request", "mine")
 
 
 def test_a_grpc_method_that_there_is_not_is_told_so(tmp_path: Path):

@@ -149,7 +149,7 @@ class EngineLink(asyncio.Protocol):
             return
         frames, too_large = frames_of(calls)
         for call in too_large:
-            self._resolve(call.number, BodyTooLarge("the request does not fit one frame"))
+            self._resolve(call.number, BodyTooLarge("the request holds more than one frame can"))
         for call in calls:
             if pending := self._pending.get(call.number):
                 pending.sent = True

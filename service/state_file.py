@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, deserialize
 from safetensors.numpy import save
 
-from export.manifest import MAX_AXES
+from export.bundle import MAX_AXES
 from service.errors import InvalidRequest
 from service.requests import Given
 from service.results import StateResult

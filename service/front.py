@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import os
 import socket
 import sys
@@ -20,6 +21,8 @@ from service.settings import Settings, SettingsError
 KEEP_ALIVE_S = 75
 PING_S, PONG_S = 20.0, 60.0  # of a WebSocket; while it is full, nothing is read from it
 BACKLOG = 2048
+# A body of millions of lists would have the collector look through them hundreds of times.
+COLLECTED_AFTER = 50_000
 
 
 def main(argv: list[str]) -> int:
@@ -35,6 +38,8 @@ def main(argv: list[str]) -> int:
         print(error, file=sys.stderr)
         return os.EX_CONFIG
     logs.configure(settings.log_level)
+    gc.freeze()
+    gc.set_threshold(COLLECTED_AFTER)
     listener = socket.socket(fileno=arguments.fd)
     server(settings, arguments.number).run(sockets=[listener])
     return 0

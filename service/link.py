@@ -51,6 +51,12 @@ class Pending:
         request = self.call.request
         return isinstance(request, Sequence) or hasattr(request, "guard")
 
+    def unwatch(self) -> None:
+        """Nobody needs to know any more whether the client is there."""
+        watcher, self.watcher = self.watcher, None  # a task that was cancelled holds its frame
+        if watcher is not None:
+            watcher.cancel()
+
     def lost(self) -> NtmError:
         """What the caller is told when no answer can come any more."""
         if self.sent and self._mutates:
@@ -121,6 +127,10 @@ class EngineLink(asyncio.Protocol):
         except asyncio.CancelledError:
             self._give_up(pending)
             raise
+        finally:
+            # An error's traceback holds this frame, and the future holds the error: with the
+            # future here too, all that the request brought would stay until it is collected.
+            del pending
         return result.decode(raw)
 
     def _submit(
@@ -161,8 +171,7 @@ class EngineLink(asyncio.Protocol):
         pending = self._pending.pop(number, None)
         if pending is None:
             return
-        if pending.watcher is not None:
-            pending.watcher.cancel()
+        pending.unwatch()
         if pending.future.done():
             return
         if isinstance(outcome, NtmError):
@@ -174,8 +183,7 @@ class EngineLink(asyncio.Protocol):
         """Nobody waits for this call any more."""
         number = pending.call.number
         self._pending.pop(number, None)
-        if pending.watcher is not None:
-            pending.watcher.cancel()
+        pending.unwatch()
         self._enqueue(Call(0, None, cancel=number))
 
     def _sweep(self) -> None:

@@ -30,6 +30,8 @@ def attacked(folder: Path, grpc_port: int) -> Iterator[Server]:
     shutil.copytree(Path(ZOO) / "copy" / "bundle", folder / "models" / "copy")
     settings = {
         "NTM_STORE": f"sqlite://{folder}/sessions.db",
+        "NTM_DURABILITY": "off",  # what is attacked is not how fast the disk syncs
+        "NTM_MAX_EXPANDED_BYTES": "4000000",  # half of NTM_MAX_BODY_BYTES
         "NTM_SLOTS": "4",
         "NTM_HOST_STATE_BYTES": "40000",
         "NTM_GRPC_PORT": str(grpc_port),

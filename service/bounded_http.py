@@ -83,7 +83,8 @@ class BoundedHttp(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """A request's head is whole."""
-        self._head_open, self._body_open, self._head_bytes = False, True, 0
+        self._head_open, self._head_bytes = False, 0
+        self._body_open = not self.parser.should_upgrade()
         self._head_came()
         super().on_headers_complete()
 
@@ -138,7 +139,7 @@ class BoundedHttp(HttpToolsProtocol):
         self.transport.close()
 
     def _too_large(self, what: str) -> None:
-        if self._body_open and (self.cycle is None or self.cycle.response_started):
+        if self._body_open and self.cycle.response_started:
             self.transport.close()
             return
         expected = f"at most {MAX_HEAD_BYTES} bytes"

@@ -80,7 +80,7 @@ def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_onnx_runtime_by_itself_reads_from_the_working_directory(weights: Path):
     session = onnxruntime.InferenceSession(placed("own.bin")["matrix"], providers=[CPU])
     (y,) = session.run(None, {"x": np.ones(4, np.float32)})
-    assert y.tolist() == [24, 28, 32, 36]  # which is why it is told to look nowhere
+    assert np.asarray(y).tolist() == [24, 28, 32, 36]  # which is why it is told to look nowhere
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,7 @@ def test_onnx_runtime_by_itself_reads_from_the_working_directory(weights: Path):
      "/proc/self/environ", "*/_ORT_MEM_ADDR_/*", "", "http://127.0.0.1/x", "own.bin\0"],
 )  # fmt: skip
 def test_a_model_whose_data_lies_elsewhere_is_refused(weights: Path, location: str):
-    for place, data in (placed(location) | placed(f"{weights}/{location}")).items():
+    for place, data in [*placed(location).items(), *placed(f"{weights}/{location}").items()]:
         with pytest.raises(BackendError, match="ONNX Runtime does not take the model"):
             open_session(data, 1, CPU)
             pytest.fail(f"{place} was taken")

@@ -10,14 +10,16 @@ import httpx
 import pytest
 
 from export.bundle import FileOutside, read_bundle
+from service.app import create_app
 from service.engine.sessions import ID_PATTERN
 from service.folders import find_bundles
-from service.settings import ZOO
+from service.link import EngineLink
+from service.settings import ZOO, Settings
 from service.store.redis_format import keys_of
 from service.store.redis_index import tag_of
 from service.store.store import SessionKey
 from tests.security.wire import exchange, request, statuses
-from tests.service.serving import Server
+from tests.service.serving import Server, client_of
 
 COPY = Path(ZOO) / "copy" / "bundle"
 NAMES = [
@@ -89,6 +91,39 @@ def refused(answer: httpx.Response, statuses: tuple[int, ...]) -> None:
     """A clear refusal, with one of the codes that clients know."""
     assert answer.status_code in statuses, answer.text
     assert answer.json()["code"] in CODES
+
+
+@pytest.mark.parametrize("name", [".hidden", "../x", "a\0b", "x" * 65, "COPY MODEL", "{}"])
+async def test_what_can_be_no_name_is_refused_before_the_engine_is_asked(name: str):
+    """There is no engine here: whatever would ask it gets 503."""
+    text = quote(quote(name, safe=""), safe="") if "/" in name else quote(name, safe="")
+    refusals = [
+        ("GET", f"/v1/sessions/{text}", None), ("GET", f"/v1/models/{text}", None),
+        ("GET", f"/v1/sessions/{text}/history", None), ("GET", f"/v1/sessions?cursor={text}", None),
+        ("GET", f"/v1/sessions?model={text}", None), ("GET", f"/v2/models/{text}/config", None),
+        ("GET", f"/v1/models/copy?version={text}", None),
+        ("GET", f"/v2/models/copy/versions/{text}/stats", None),
+        ("DELETE", f"/v1/models/copy/versions/{text}", None),
+        ("POST", f"/v1/sessions/{text}/steps", {"inputs": [[0] * 9]}),
+        ("POST", f"/v1/models/{text}/sessions", {}),
+        ("POST", "/v1/models/copy/sessions", {"id": name}),
+        ("POST", "/v1/models/copy/sessions", {"version": name}),
+        ("POST", "/v1/models/copy/predict", {"version": name, "inputs": [[0] * 9]}),
+        ("POST", "/v1/sessions/a/fork", {"id": name}),
+        ("POST", "/v1/sessions/a/fork", {"snapshot": name}),
+        ("POST", "/v1/sessions/a/restore", {"snapshot": name}),
+        ("POST", "/v1/sessions/a/snapshots", {"name": name}),
+        ("POST", "/v1/sessions/a/migrate", {"version": name}),
+        ("POST", f"/v2/repository/models/{text}/load", {}),
+        ("POST", f"/v2/repository/models/{text}/unload", {}),
+    ]  # fmt: skip
+    app = create_app(Settings(engine_socket="/nonexistent"), EngineLink("/nonexistent", 1.0))
+    async with client_of(app) as client:
+        asked = await client.get("/v1/sessions/possible")
+        assert asked.json()["code"] == "engine_unavailable"
+        for method, path, body in refusals:
+            answer = await client.request(method, path, json=body)
+            assert answer.status_code in (400, 404), (path, body, answer.text)
 
 
 def test_a_sequence_of_any_name_stays_within_its_own_prefix(target: httpx.Client, folder: Path):

@@ -33,6 +33,7 @@ from export.errors import (
 from export.manifest import (
     FORMAT,
     INITIAL_STATE,
+    MAX_AXES,
     NAME_PATTERN,
     STEP_ONNX,
     STEP_TORCHSCRIPT,
@@ -50,6 +51,7 @@ __all__ = [
     "FORMAT",
     "INITIAL_STATE",
     "MANIFEST",
+    "MAX_AXES",
     "NAME_PATTERN",
     "STEP_ONNX",
     "STEP_TORCHSCRIPT",

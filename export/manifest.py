@@ -27,6 +27,7 @@ ROW_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")  # what clients of
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 SHA256_PATTERN = re.compile(r"[0-9a-f]{64}")
 MAX_TENSOR_BYTES = 1 << 30  # of one row of one declared tensor
+MAX_FILE_BYTES = 2 << 30  # no ONNX file can be longer
 MAX_AXES = 8
 
 
@@ -137,8 +138,11 @@ def _files(manifest: Manifest) -> Iterator[str]:
         if file not in manifest.files:
             yield f"files should have {file!r}, got {sorted(manifest.files)}"
     for file, entry in manifest.files.items():
-        if entry.nbytes < 0 or not SHA256_PATTERN.fullmatch(entry.sha256):
-            yield f"{file!r} should have a sha256 and a size, got {entry}"
+        if not 0 <= entry.nbytes <= MAX_FILE_BYTES or not SHA256_PATTERN.fullmatch(entry.sha256):
+            yield (
+                f"{file!r} should have a sha256 and a size of at most {MAX_FILE_BYTES} bytes, "
+                f"got {entry}"
+            )
     for file, difference in [*manifest.parity.items(), *manifest.drift.items()]:
         if file not in manifest.files or not 0 <= difference < math.inf:
             yield f"parity should be >= 0 of a file of the bundle, got {file!r}: {difference}"

@@ -11,7 +11,9 @@ from service.errors import HeadTooLarge, InvalidRequest, NtmError
 from service.refusal import refusal
 from service.stall import Stall
 
-MAX_HEAD_BYTES = 64 * 1024  # and at most one read of the socket more
+# And at most one read of the socket more. As much may come of a body's framing, which is chunk
+# extensions and trailers, between two parts of the body.
+MAX_HEAD_BYTES = 64 * 1024
 HEAD_S = 30.0  # for the first request's head, and for one that comes in parts
 # What is left of a body after its request was answered (too large, say) is taken and dropped, up
 # to these: a client that reads only when it has sent all would see a reset, and not the answer.
@@ -26,7 +28,7 @@ class BoundedHttp(HttpToolsProtocol):
     What is no HTTP gets problem details.
     """
 
-    _head_open = False
+    _head_open = _body_open = _body_came = False
     _head_bytes = 0
     _head_timer: asyncio.TimerHandle | None = None
     _rest_bytes = 0
@@ -60,21 +62,20 @@ class BoundedHttp(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol."""
+        self._body_came = False
         super().data_received(data)
-        if not self._head_open or self.transport.is_closing():
+        if not (self._head_open or self._body_open) or self.transport.is_closing():
             return
-        self._head_bytes += len(data)
+        self._head_bytes = 0 if self._body_came else self._head_bytes + len(data)
         if self._head_bytes > MAX_HEAD_BYTES:
-            expected = f"at most {MAX_HEAD_BYTES} bytes"
-            self._refuse(
-                HeadTooLarge(
-                    f"the request's line and headers: expected {expected}, got more",
-                    expected=expected,
-                    got="more",
-                )
-            )
-        elif self._head_timer is None:
+            self._too_large("line and headers" if self._head_open else "chunks and trailers")
+        elif self._head_open and self._head_timer is None:
             self._head_timer = self.loop.call_later(HEAD_S, self._too_late)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header; or a trailer, which is dropped: it would be taken for a header."""
+        if self._head_open:
+            super().on_header(name, value)
 
     def on_message_begin(self) -> None:
         """A request's head begins."""
@@ -83,12 +84,14 @@ class BoundedHttp(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """A request's head is whole."""
-        self._head_open = False
+        self._head_open, self._head_bytes = False, 0
+        self._body_open = not self.parser.should_upgrade()
         self._head_came()
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         """A part of a request's body."""
+        self._body_came = True
         super().on_body(body)  # which drops it where the answer is out
         if self._rest_timer is not None:
             self._rest_bytes += len(body)
@@ -97,6 +100,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """A request's body is whole."""
+        self._body_open = False
         super().on_message_complete()
         if self._rest_timer is not None:
             self._rest_came()
@@ -134,6 +138,19 @@ class BoundedHttp(HttpToolsProtocol):
     def _too_late(self) -> None:
         self._head_timer = None
         self.transport.close()
+
+    def _too_large(self, what: str) -> None:
+        if self._body_open and self.cycle.response_started:
+            self.transport.close()
+            return
+        expected = f"at most {MAX_HEAD_BYTES} bytes"
+        self._refuse(
+            HeadTooLarge(
+                f"the request's {what}: expected {expected}, got more",
+                expected=expected,
+                got="more",
+            )
+        )
 
     def _refuse(self, error: NtmError) -> None:
         cycle, known = self._last(), ""

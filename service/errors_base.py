@@ -12,6 +12,7 @@ import msgspec
 from service.messages import Failure
 
 TYPE_PREFIX = "urn:problem-type:ntm:"
+MAX_TOLD = 2000  # characters of a text; what a request brought may be megabytes
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -35,8 +36,8 @@ class NtmError(Exception):
 
     def __init__(self, detail: str, *, headers: dict[str, str] | None = None, **extra: Any) -> None:
         super().__init__(detail)
-        self.detail = detail
-        self.extra = extra
+        self.detail = _short(detail)
+        self.extra = {name: _short(value) for name, value in extra.items()}
         self.headers = dict(headers or {})
         if self.retry_after_s is not None:
             self.headers.setdefault("retry-after", str(self.retry_after_s))
@@ -52,6 +53,13 @@ class NtmError(Exception):
         )
         extra = {name: value for name, value in self.extra.items() if name not in _MEMBERS}
         return msgspec.json.encode(msgspec.structs.asdict(problem) | extra)
+
+
+def _short(value: Any) -> Any:
+    """A text that is longer than is told, cut off."""
+    if isinstance(value, str) and len(value) > MAX_TOLD:
+        return value[:MAX_TOLD] + "..."
+    return value
 
 
 _MEMBERS = frozenset(Problem.__struct_fields__)

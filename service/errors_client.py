@@ -180,7 +180,7 @@ class TooLarge(NtmError):
 
 
 class BodyTooLarge(TooLarge):
-    """The body has more bytes than NTM_MAX_BODY_BYTES."""
+    """The body has more bytes than NTM_MAX_BODY_BYTES, or than NTM_MAX_EXPANDED_BYTES expanded."""
 
     code, title = "body_too_large", "The body is too large"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Generic, TypeVar
 
@@ -53,10 +54,15 @@ def frame_of(messages: Sequence[T]) -> bytes:
 def frames_of(
     messages: Sequence[T], max_bytes: int = MAX_FRAME_BYTES
 ) -> tuple[list[bytes], list[T]]:
-    """As few frames as the limit allows, and the messages that do not fit one by themselves."""
-    frame = frame_of(messages)
-    if len(frame) - LENGTH_BYTES <= max_bytes:
-        return [frame], []
+    """As few frames as the limit allows, and the messages that do not fit one by themselves.
+
+    What cannot be written at all, such as a number past 64 bits, is left over as well: it must not
+    take the messages of others with it.
+    """
+    with contextlib.suppress(OverflowError, TypeError, ValueError):
+        frame = frame_of(messages)
+        if len(frame) - LENGTH_BYTES <= max_bytes:
+            return [frame], []
     if len(messages) == 1:
         return [], list(messages)
     half = len(messages) // 2

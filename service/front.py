@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import os
 import socket
 import sys
@@ -20,6 +21,8 @@ from service.settings import Settings, SettingsError
 KEEP_ALIVE_S = 75
 PING_S, PONG_S = 20.0, 60.0  # of a WebSocket; while it is full, nothing is read from it
 BACKLOG = 2048
+# A body of millions of lists would have the collector look through them hundreds of times.
+COLLECTED_AFTER = 50_000
 
 
 def main(argv: list[str]) -> int:
@@ -36,6 +39,8 @@ def main(argv: list[str]) -> int:
     except SettingsError as error:
         print(error, file=sys.stderr)
         return os.EX_CONFIG
+    gc.freeze()
+    gc.set_threshold(COLLECTED_AFTER)
     serving.run(sockets=[socket.socket(fileno=arguments.fd)])
     return 0
 

@@ -54,6 +54,12 @@ class Pending:
         request = self.call.request
         return isinstance(request, Sequence) or hasattr(request, "guard")
 
+    def unwatch(self) -> None:
+        """Nobody needs to know any more whether the client is there."""
+        watcher, self.watcher = self.watcher, None  # a task that was cancelled holds its frame
+        if watcher is not None:
+            watcher.cancel()
+
     def lost(self) -> NtmError:
         """What the caller is told when no answer can come any more."""
         if self.sent and self._mutates:
@@ -124,6 +130,10 @@ class EngineLink(asyncio.Protocol):
         except asyncio.CancelledError:
             self._give_up(pending)
             raise
+        finally:
+            # An error's traceback holds this frame, and the future holds the error: with the
+            # future here too, all that the request brought would stay until it is collected.
+            del pending
         return result.decode(raw)
 
     def _submit(
@@ -153,7 +163,7 @@ class EngineLink(asyncio.Protocol):
             return
         frames, too_large = frames_of(calls)
         for call in too_large:
-            self._resolve(call.number, BodyTooLarge("the request does not fit one frame"))
+            self._resolve(call.number, BodyTooLarge("the request holds more than one frame can"))
         for call in calls:
             if pending := self._pending.get(call.number):
                 pending.sent = True
@@ -165,8 +175,7 @@ class EngineLink(asyncio.Protocol):
         pending = self._pending.pop(number, None)
         if pending is None:
             return
-        if pending.watcher is not None:
-            pending.watcher.cancel()
+        pending.unwatch()
         if pending.future.done():
             return
         if isinstance(outcome, NtmError):
@@ -178,8 +187,7 @@ class EngineLink(asyncio.Protocol):
         """Nobody waits for this call any more."""
         number = pending.call.number
         self._pending.pop(number, None)
-        if pending.watcher is not None:
-            pending.watcher.cancel()
+        pending.unwatch()
         self._enqueue(Call(0, None, cancel=number))
 
     def _sweep(self) -> None:

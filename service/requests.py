@@ -168,6 +168,14 @@ class History(msgspec.Struct, frozen=True, array_like=True, tag="history"):
     limit: int
 
 
+class Given(msgspec.Struct, frozen=True, array_like=True):
+    """A tensor that a file brought, and what the file says it is. data: raw little-endian."""
+
+    dtype: str
+    dims: tuple[int, ...]
+    data: bytes
+
+
 class Import(msgspec.Struct, frozen=True, array_like=True, tag="import"):
     """Put a whole state in place, as `Memory` gave it. Result: `Moved`."""
 
@@ -175,7 +183,7 @@ class Import(msgspec.Struct, frozen=True, array_like=True, tag="import"):
     session: str
     spec: str  # fingerprint of the state spec that the tensors were taken under
     step: int | None  # None: the session's own
-    tensors: dict[str, bytes]
+    tensors: dict[str, Given]
     guard: Guard
 
 

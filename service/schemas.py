@@ -11,11 +11,14 @@ from export.bundle import FileEntry
 from model.state import StateSpec, TensorSpec
 from service.results import SnapshotInfo
 
+MAX_COUNT = 1 << 53  # of steps and revisions; what every JSON reader holds exactly
+Size = Annotated[int, Meta(le=(1 << 63) - 1)]  # of one dimension, so that a product stays small
+
 
 class Tensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Numbers as they lie in memory: how MessagePack has rows and states. In JSON: base64."""
 
-    dims: tuple[int, ...]
+    dims: tuple[Size, ...]
     data: bytes  # little-endian float32, row-major
 
 
@@ -25,13 +28,24 @@ Rows = Annotated[
 OutRows = list[tuple[float, ...]] | Tensor  # a Tensor in MessagePack
 
 
+# As many levels as a state tensor may have axes (export.manifest.MAX_AXES), and no more.
+_L1 = list[float]
+_L2 = list[float | _L1]
+_L3 = list[float | _L2]
+_L4 = list[float | _L3]
+_L5 = list[float | _L4]
+_L6 = list[float | _L5]
+_L7 = list[float | _L6]
+Numbers = list[float | _L7]
+
+
 class CreateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A session to begin. Every field may be left out, and so may the body."""
 
     id: str | None = None  # drawn where it is not given
     version: str | None = None  # the newest where it is not given
     idle_ttl_s: Annotated[float, Meta(gt=0, le=366 * 86_400)] | None = None
-    state: dict[str, list[Any] | Tensor] | None = None  # initial tensors by name, nested or flat
+    state: dict[str, Numbers | Tensor] | None = None  # initial tensors by name, nested or flat
 
 
 class StepsBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -169,8 +183,8 @@ class Ready(msgspec.Struct, frozen=True):
 class PointBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A kept point of a session: exactly one of the three."""
 
-    step: Annotated[int, Meta(ge=0)] | None = None  # the latest time it stood there
-    revision: Annotated[int, Meta(ge=1)] | None = None
+    step: Annotated[int, Meta(ge=0, le=MAX_COUNT)] | None = None  # the latest time it stood there
+    revision: Annotated[int, Meta(ge=1, le=MAX_COUNT)] | None = None
     snapshot: str | None = None
 
 
@@ -179,8 +193,8 @@ class ForkBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     id: str | None = None  # drawn where it is not given
     idle_ttl_s: Annotated[float, Meta(gt=0, le=366 * 86_400)] | None = None  # else this one's
-    step: Annotated[int, Meta(ge=0)] | None = None
-    revision: Annotated[int, Meta(ge=1)] | None = None
+    step: Annotated[int, Meta(ge=0, le=MAX_COUNT)] | None = None
+    revision: Annotated[int, Meta(ge=1, le=MAX_COUNT)] | None = None
     snapshot: str | None = None
 
 

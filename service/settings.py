@@ -122,6 +122,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_body_bytes: Annotated[
         int, Meta(ge=1024, le=1 << 30, description="Bytes of a request's body; more get 413.")
     ] = 8 * 1024 * 1024
+    max_expanded_bytes: Annotated[
+        int,
+        Meta(
+            ge=1024,
+            le=1 << 30,
+            description="Bytes of a compressed body once it is expanded; more get 413.",
+        ),
+    ] = 8 * 1024 * 1024
+    max_depth: Annotated[
+        int,
+        Meta(
+            ge=10,
+            le=512,
+            description="Lists and objects within one another in a JSON body; more get 400.",
+        ),
+    ] = 32
     max_rows: Annotated[
         int, Meta(ge=1, le=1 << 20, description="Rows of one request; more get 413.")
     ] = 4096
@@ -321,8 +337,12 @@ def _meta(hint: Any) -> Meta:
 def _parse(variable: str, text: str, hint: Any) -> Any:
     value: Any = text.strip()
     if get_origin(hint.__origin__) is tuple:
-        parts = value.split(_separator(hint))
-        value = [part.strip() for part in parts if part.strip()]
+        separator = _separator(hint)
+        if separator == os.pathsep and "://" in text:
+            raise SettingsError(
+                f"{variable}: expected folders of this machine, got {text!r}: nothing is fetched"
+            )
+        value = [part.strip() for part in text.split(separator) if part.strip()]
     try:
         return msgspec.convert(value, hint, strict=False)
     except msgspec.ValidationError:

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from service import body, rows
+from service import body, depth, rows
 from service.body import Head
 from service.link import Receive
 from service.results import StateTensor
@@ -60,7 +60,10 @@ class Reader(Generic[T]):
         if default is not None and not data:
             return default
         kind = head.get(b"content-type", b"").split(b";", 1)[0].strip().lower()
-        return self.decode(MSGPACK if kind in MSGPACK_TYPES else JSON, data)
+        if kind in MSGPACK_TYPES:
+            return self.decode(MSGPACK, data)
+        depth.check(data, limits.max_depth)
+        return self.decode(JSON, data)
 
     def decode(self, form: Form, data: bytes) -> T:
         """What came in that form. Raises NtmError."""

@@ -55,6 +55,8 @@ async def create(life: Lifecycle, request: Create) -> SessionInfo:
 
 def check_name(name: str | None) -> None:
     """Raises InvalidRequest for a name that a session cannot get from its user."""
+    if name is not None and not ID_PATTERN.fullmatch(name):
+        raise InvalidRequest(f"id: expected to match {ID_PATTERN.pattern}, got {name!r}")
     if name is not None and name.startswith(RESERVED):
         raise InvalidRequest(f"id: expected none that begins with {RESERVED!r}, got {name!r}")
 

@@ -38,14 +38,17 @@ def load_host(bundle: Bundle, settings: Settings, metrics: EngineMetrics, models
     device. Raises BackendError."""
     manifest, slots = bundle.manifest, slots_of(bundle, settings, models)
     initial = bundle.initial_state()
-    runtime = Runtime(
-        pick_backend(bundle, settings),
-        manifest.state,
-        manifest.input.dims[0],
-        slots,
-        settings.max_batch,
-        [initial[tensor.name] for tensor in manifest.state],
-    )
+    try:
+        runtime = Runtime(
+            pick_backend(bundle, settings),
+            manifest.state,
+            manifest.input.dims[0],
+            slots,
+            settings.max_batch,
+            [initial[tensor.name] for tensor in manifest.state],
+        )
+    except MemoryError as error:
+        raise BackendError(f"{slots} slots of {bundle.folder} do not fit in memory") from error
     log.info(
         "%s %s: %s on %s, batches to a multiple of %d up to %d, %d slots of %d bytes",
         manifest.name,
@@ -79,21 +82,25 @@ def pick_backend(bundle: Bundle, settings: Settings) -> Backend:
     """
     if settings.runtime == "torchscript":
         return _torchscript(bundle, settings)
-    from service.engine.onnx import OnnxCpu, has_cuda
+    from service.engine.onnx import OnnxCpu, check_graph, has_cuda
 
     device = settings.device
     if device == "auto":
         device = "cuda" if has_cuda() else "cpu"
     manifest, model = bundle.manifest, bundle.read(STEP_ONNX)
     if device == "cpu":
-        return OnnxCpu(model, manifest.state, settings.threads)
+        backend = OnnxCpu(model, manifest.state, settings.threads)
+        check_graph(backend.session, manifest)
+        return backend
     try:
         from service.engine.torch_arrays import pick_device
         from service.engine.torchscript import OnnxBound
     except ImportError as error:
         raise BackendError("NTM_DEVICE=cuda needs torch: install the extra 'gpu'") from error
     device = pick_device(device)
-    return OnnxBound(model, manifest.state, manifest.output, device, settings.threads)
+    bound = OnnxBound(model, manifest.state, manifest.output, device, settings.threads)
+    check_graph(bound.session, manifest)
+    return bound
 
 
 def _torchscript(bundle: Bundle, settings: Settings) -> Backend:

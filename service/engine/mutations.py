@@ -6,12 +6,13 @@ first wins, and the other finds the session moved and runs anew on what is there
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from time import time
 from typing import NamedTuple
 
 from msgspec.structs import replace
 
+from model.state import StateSpec
 from service.engine import creation
 from service.engine.host import Host
 from service.engine.hosts import named
@@ -21,7 +22,7 @@ from service.engine.refused import hold, key_reused
 from service.engine.rewind import left, rebuild
 from service.engine.sessions import Session, draw_id
 from service.errors import ModelNotLoaded, SpecMismatch, WrongShape
-from service.requests import Delete, Fork, Guard, Import, Migrate, Point, Reset, Restore
+from service.requests import Delete, Fork, Given, Guard, Import, Migrate, Point, Reset, Restore
 from service.results import Moved, SessionInfo
 from service.store.store import (
     Change,
@@ -72,11 +73,10 @@ async def import_state(life: Lifecycle, request: Import) -> Moved:
                 expected=host.spec_fingerprint,
                 got=request.spec,
             )
-        missing = [t.name for t in host.runtime.spec if t.name not in request.tensors]
-        if missing:
-            raise WrongShape(f"expected every tensor of the state, {missing} are missing")
+        _check_made(host.runtime.spec, request.tensors)
+        given = {name: tensor.data for name, tensor in request.tensors.items()}
         step = session.row.step if request.step is None else request.step
-        return Target(host, step, overridden(host.runtime.spec, host.initial(), request.tensors))
+        return Target(host, step, overridden(host.runtime.spec, host.initial(), given))
 
     return await _move(life, request, "import", target)
 
@@ -175,6 +175,20 @@ async def _move(
         if isinstance(outcome, Replayed):
             return _replayed(session, outcome.record, guard)
         life.passed_over(session, outcome)
+
+
+def _check_made(spec: StateSpec, tensors: Mapping[str, Given]) -> None:
+    """Raises WrongShape where a tensor is missing, or of another dtype or other dims."""
+    missing = [tensor.name for tensor in spec if tensor.name not in tensors]
+    if missing:
+        raise WrongShape(f"expected every tensor of the state, {missing} are missing")
+    for tensor in spec:
+        got = tensors[tensor.name]
+        if (got.dtype, got.dims) != (tensor.dtype, tensor.dims):
+            raise WrongShape(
+                f"state.{tensor.name}: expected {_shape(tensor)}, got {_shape(got)}",
+                expected=_shape(tensor), got=_shape(got), where=f"state.{tensor.name}",
+            )  # fmt: skip
 
 
 def _moved_row(row: SessionRow, to: Target) -> SessionRow:

@@ -8,8 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.state import StateSpec
+from export.bundle import Manifest
+from model.state import StateSpec, TensorSpec
 from service.engine.runtime import BackendError, Floats
+
+NOWHERE = "/nonexistent"
+DTYPES = {"tensor(float)": "float32", "tensor(int64)": "int64"}
+MAX_TOLD = 500  # characters of ONNX Runtime's own message
 
 
 def open_session(model: bytes, threads: int, provider: str) -> Any:
@@ -28,10 +33,50 @@ def open_session(model: bytes, threads: int, provider: str) -> Any:
     # A worker that spins between ticks would take the front's core.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(model, options, providers=[provider])
+    # A file holds its own weights: what it names outside is looked for where nothing is.
+    options.add_session_config_entry(
+        "session.model_external_initializers_file_folder_path", NOWHERE
+    )
+    try:
+        session = onnxruntime.InferenceSession(model, options, providers=[provider])
+    except Exception as error:  # each of its errors is a class of its own
+        raise BackendError(f"ONNX Runtime does not take the model: {_told(error)}") from error
     if provider not in session.get_providers():  # it falls back to the CPU without a word
         raise BackendError(f"ONNX Runtime could not start {provider} on this machine")
     return session
+
+
+def check_graph(session: Any, manifest: Manifest) -> None:
+    """Raises BackendError where the graph's tensors are not those of the manifest, by which
+    memory is allocated. A dimension that the graph leaves open is the manifest's."""
+    wanted = {"x": manifest.input, "y": manifest.output}
+    for tensor in manifest.state:
+        wanted |= {tensor.name: tensor, f"{tensor.name}_next": tensor}
+    found = {one.name: one for one in (*session.get_inputs(), *session.get_outputs())}
+    for name, tensor in wanted.items():
+        got = found.get(name)
+        if got is None or not _same(got, tensor):
+            told = "none" if got is None else f"{got.type} {got.shape[1:]}"
+            raise BackendError(
+                f"the graph's {name!r} should be {tensor.dtype} {list(tensor.dims)} a row, as in "
+                f"the manifest, got {told}"
+            )
+
+
+def _same(got: Any, tensor: TensorSpec) -> bool:
+    sizes: list[int | str | None] = got.shape[1:]
+    return (
+        DTYPES.get(got.type) == tensor.dtype
+        and len(sizes) == len(tensor.dims)
+        and all(
+            size == wanted or not isinstance(size, int)
+            for size, wanted in zip(sizes, tensor.dims, strict=True)
+        )
+    )
+
+
+def _told(error: Exception) -> str:
+    return str(error).splitlines()[0][:MAX_TOLD]
 
 
 def has_cuda() -> bool:
@@ -51,7 +96,7 @@ class OnnxCpu:
     name, device = "onnx", "cpu"
 
     def __init__(self, model: bytes, spec: StateSpec, threads: int) -> None:
-        self._session = open_session(model, threads, "CPUExecutionProvider")
+        self.session = open_session(model, threads, "CPUExecutionProvider")
         self._inputs = ["x", *(tensor.name for tensor in spec)]
         self._outputs = ["y", *(f"{tensor.name}_next" for tensor in spec)]
 
@@ -79,7 +124,7 @@ class OnnxCpu:
     def step(self, x: Floats, state: list[NDArray[Any]]) -> tuple[Floats, list[NDArray[Any]]]:
         """See `Backend`."""
         feeds = dict(zip(self._inputs, [x, *state], strict=True))
-        y, *following = self._session.run(self._outputs, feeds)
+        y, *following = self.session.run(self._outputs, feeds)
         return y, following
 
     def to_numpy(self, array: NDArray[Any]) -> NDArray[Any]:

@@ -128,7 +128,7 @@ class FrontConnection(asyncio.Protocol):
             return
         frames, too_long = frames_of(replies)
         if too_long:
-            error = Internal("the answer is longer than a frame may be").to_failure()
+            error = Internal("the answer holds more than one frame can").to_failure()
             frames += frames_of([Reply(reply.number, failure=error) for reply in too_long])[0]
         for frame in frames:
             self._transport.write(frame)

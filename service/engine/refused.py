@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from service.engine.sessions import Session
 from service.errors import (
     KeyReused,
@@ -13,6 +15,8 @@ from service.errors import (
 )
 from service.requests import Guard
 from service.store.store import SessionRow
+
+REVISION = re.compile(r"[0-9]{1,18}")  # what a store and a frame can hold
 
 
 def key_reused(key: str | None) -> KeyReused:
@@ -33,7 +37,7 @@ def mismatch(want: str, session: Session) -> NtmError:
     """An If-Match that does not hold. One of a later revision than the store has was told once:
     then the store came back without it."""
     incarnation, _, revision = want.rpartition("-")
-    if incarnation == session.row.incarnation and revision.isdecimal():
+    if incarnation == session.row.incarnation and REVISION.fullmatch(revision):
         if int(revision) > session.row.revision:
             return rolled_back(session.row, int(revision))
     detail = f'If-Match expected "{want}", the session is at "{session.etag}"'

@@ -46,12 +46,12 @@ class OnnxBound(TorchArrays):
     ) -> None:
         super().__init__(device, threads)
         provider = "CUDAExecutionProvider" if device == "cuda" else "CPUExecutionProvider"
-        self._session = open_session(model, threads, provider)
+        self.session = open_session(model, threads, provider)
         self._spec, self._output = spec, output
 
     def step(self, x: Floats, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """See `Backend`."""
-        binding = self._session.io_binding()
+        binding = self.session.io_binding()
         row = torch.from_numpy(x).to(self.device)
         y = torch.empty((len(x), *self._output.dims), device=self.device)
         following = [torch.empty_like(tensor) for tensor in state]
@@ -60,7 +60,7 @@ class OnnxBound(TorchArrays):
         self._bind(binding.bind_output, ["y", *(f"{n}_next" for n in names)], [y, *following])
         if self.device == "cuda":
             torch.cuda.synchronize()  # ONNX Runtime computes on a stream of its own
-        self._session.run_with_iobinding(binding)
+        self.session.run_with_iobinding(binding)
         return y, following
 
     def _bind(self, bind: Any, names: Sequence[str], tensors: Sequence[Tensor]) -> None:

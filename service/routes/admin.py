@@ -9,7 +9,7 @@ from litestar import Request, delete, post
 from litestar.params import FromPath, FromQuery
 from litestar.response.base import ASGIResponse
 
-from service import gate, openapi
+from service import gate, names, openapi
 from service.front_state import answer, front_of, request_id
 from service.requests import Reload, Unload
 from service.results import ModelInfo
@@ -50,5 +50,5 @@ async def unload_model(
 ) -> None:
     """Serve a version no longer. While it has live sessions only with force=true; they stay in
     the store, and answer 503 model_not_loaded until the version is loaded again."""
-    call = Unload(model_name(request), version, force)
+    call = Unload(model_name(request), names.version(version), force)
     await front_of(request).link.call(NOTHING, call, request_id=request_id(request))

@@ -9,11 +9,12 @@ from litestar import Request, get
 from litestar.params import FromQuery
 from litestar.response.base import ASGIResponse
 
-from service import gate, openapi
+from service import gate, names, openapi
 from service.errors import ModelNotFound
 from service.front_state import FrontState, answer, front_of, request_id
 from service.requests import ListModels
 from service.results import ModelInfo
+from service.routes.paths import model_name
 from service.schemas import ModelDetail, ModelList, ModelSummary
 from service.versions import order
 
@@ -32,14 +33,15 @@ async def describe_model(
     request: Request[Any, Any, Any], version: FromQuery[str | None] = None
 ) -> ASGIResponse:
     """A model's manifest: what goes in and out, its state, its training card."""
-    name = request.scope["path_params"]["model"]
-    return answer(request, detail(await find_model(front_of(request), request, name, version)))
+    front, name = front_of(request), model_name(request)
+    return answer(request, detail(await find_model(front, request, name, version)))
 
 
 async def find_model(
     front: FrontState, request: Request[Any, Any, Any], name: str, version: str | None
 ) -> ModelInfo:
     """A loaded model, in its newest version where none is named. Raises ModelNotFound."""
+    names.version(version)
     infos = await front.link.call(MODELS, ListModels(), request_id=request_id(request))
     found = [
         info

@@ -8,7 +8,7 @@ import msgspec
 from litestar import Request, get, post
 from litestar.response.base import ASGIResponse
 
-from service import gate, guards, openapi, wire
+from service import gate, guards, names, openapi, wire
 from service.errors import InvalidRequest
 from service.front_state import answer, answer_once, front_of, request_id, tenant_of
 from service.guards import etag
@@ -79,6 +79,7 @@ async def restore_session(request: AnyRequest) -> ASGIResponse:
 async def migrate_session(request: AnyRequest) -> ASGIResponse:
     """Go on with another loaded version of the model, where it keeps the same state."""
     wanted, guard = await _wanted(request, MIGRATE_BODY, None)
+    names.version(wanted.version)
     return await _move(
         request, Migrate(tenant_of(request), session_id(request), wanted.version, guard)
     )
@@ -93,6 +94,7 @@ async def migrate_session(request: AnyRequest) -> ASGIResponse:
 async def fork_session(request: AnyRequest) -> ASGIResponse:
     """A new session that goes on from where this one stands, or stood."""
     wanted, guard = await _wanted(request, FORK_BODY, ForkBody())
+    names.fresh(wanted.id, "$.id")
     call = Fork(
         tenant_of(request),
         session_id(request),
@@ -115,6 +117,7 @@ async def fork_session(request: AnyRequest) -> ASGIResponse:
 async def keep_snapshot(request: AnyRequest) -> ASGIResponse:
     """Keep where the session stands, by name, for as long as it lives."""
     wanted, guard = await _wanted(request, SNAPSHOT_BODY, SnapshotBody())
+    names.fresh(wanted.name, "$.name")
     call = Snapshot(tenant_of(request), session_id(request), wanted.name, guard)
     return answer_once(request, await _call(request, SNAPSHOT, call), {})
 
@@ -156,8 +159,9 @@ async def _call(
 
 
 def _point(wanted: PointBody | ForkBody, least: int) -> Point:
-    """The point that a body names. Raises InvalidRequest for more than one, or fewer than asked."""
-    point = Point(wanted.step, wanted.revision, wanted.snapshot)
+    """The point that a body names. Raises InvalidRequest for more than one, or fewer than asked,
+    and PointNotKept for what can be no snapshot."""
+    point = Point(wanted.step, wanted.revision, names.snapshot(wanted.snapshot))
     named = [name for name in ("step", "revision", "snapshot") if getattr(point, name) is not None]
     if not least <= len(named) <= 1:
         expected = ("exactly" if least else "at most") + " one of step, revision and snapshot"

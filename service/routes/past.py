@@ -15,7 +15,7 @@ from service.guards import etag
 from service.requests import History, Import, Memory
 from service.results import HistoryPage, HistoryRecord, Moved, StateResult
 from service.routes.paths import session_id
-from service.schemas import HistoryAnswer, HistoryEntry, MovedAnswer
+from service.schemas import MAX_COUNT, HistoryAnswer, HistoryEntry, MovedAnswer
 
 PAGE = msgspec.msgpack.Decoder(HistoryPage)
 STATE = msgspec.msgpack.Decoder(StateResult)
@@ -32,7 +32,7 @@ AnyRequest = Request[Any, Any, Any]
 async def read_history(
     request: AnyRequest,
     limit: Annotated[int, QueryParameter(ge=1, le=1000)] = 100,
-    cursor: Annotated[int | None, QueryParameter(ge=1)] = None,
+    cursor: Annotated[int | None, QueryParameter(ge=1, le=MAX_COUNT)] = None,
 ) -> ASGIResponse:
     """What was done to a session, newest first, as far back as it is kept."""
     call = History(tenant_of(request), session_id(request), cursor, limit)

@@ -9,9 +9,7 @@ from litestar import Request, delete, get, post
 from litestar.params import FromQuery, QueryParameter
 from litestar.response.base import ASGIResponse
 
-from service import gate, guards, openapi, rows, wire
-from service.engine.sessions import ID_PATTERN
-from service.errors import InvalidRequest
+from service import gate, guards, names, openapi, rows, wire
 from service.front_state import (
     answer,
     answer_in,
@@ -50,11 +48,8 @@ async def create_session(request: AnyRequest) -> ASGIResponse:
     front, model = front_of(request), model_name(request)
     head = dict(request.scope["headers"])
     wanted = await CREATE_BODY.read(head, request.receive, front.settings, CreateBody())
-    if wanted.id is not None and not ID_PATTERN.fullmatch(wanted.id):
-        raise InvalidRequest(
-            f"$.id: expected to match {ID_PATTERN.pattern}, got {wanted.id!r}",
-            expected=ID_PATTERN.pattern, got=wanted.id, where="$.id",
-        )  # fmt: skip
+    names.fresh(wanted.id, "$.id")
+    names.version(wanted.version)
     state: dict[str, bytes] | None = None
     if wanted.state:
         info = await find_model(front, request, model, wanted.version)
@@ -86,7 +81,7 @@ async def list_sessions(
 ) -> ASGIResponse:
     """A page of sessions in order of id. The answer's cursor, given back, brings the next page."""
     front = front_of(request)
-    call = ListSessions(tenant_of(request), limit, cursor, model)
+    call = ListSessions(tenant_of(request), limit, names.cursor(cursor), names.only_model(model))
     return answer(request, await front.link.call(PAGE, call, request_id=request_id(request)))
 
 

@@ -8,8 +8,15 @@ import msgspec
 from litestar import Request, get, post
 from litestar.response.base import ASGIResponse
 
-from service import body, gate
-from service.front_state import Answer, FrontState, front_of, json_answer, request_id, tenant_of
+from service import body, depth, gate
+from service.front_state import (
+    Answer,
+    FrontState,
+    front_of,
+    json_answer,
+    request_id,
+    tenant_of,
+)
 from service.v2 import binary, compression, metadata, repository, statistics
 from service.v2.infer import Caller, infer
 from service.v2.statistics import ModelStats
@@ -119,6 +126,7 @@ async def infer_model(request: AnyRequest) -> ASGIResponse:
         info = (await metadata.versions_of(front, model, version, request_id(request)))[-1]
         wanted = binary.raw(model, version, data, info.manifest.input.dims[0])
     else:
+        depth.check(data if header is None else data[:header], front.settings.max_depth)
         wanted = binary.read(model, version, data, header)
     caller = Caller(tenant_of(request), request_id(request), request.receive)
     answer = await infer(front, wanted.request, caller)
@@ -188,11 +196,13 @@ async def _body(front: FrontState, head: body.Head, request: AnyRequest) -> byte
     limits = front.settings
     coding = compression.coding_of(head.get(b"content-encoding", b"").decode("latin-1"))
     data = await body.take(head, request.receive, limits.max_body_bytes, limits.request_timeout_s)
-    return data if coding is None else compression.expand(data, coding, limits.max_body_bytes)
+    return data if coding is None else compression.expand(data, coding, limits.max_expanded_bytes)
 
 
 async def _repository_body(request: AnyRequest) -> RepositoryBody:
-    data = await _body(front_of(request), dict(request.scope["headers"]), request)
+    front = front_of(request)
+    data = await _body(front, dict(request.scope["headers"]), request)
+    depth.check(data, front.settings.max_depth)
     return body.decode(REPOSITORY_BODY, data) if data else RepositoryBody()
 
 

@@ -40,7 +40,7 @@ def expand(data: bytes, coding: str, max_bytes: int) -> bytes:
     except zlib.error as error:
         raise _broken(coding, str(error)) from None
     if len(body) > max_bytes:
-        expected = f"at most {max_bytes} bytes"
+        expected = f"at most {max_bytes} bytes (NTM_MAX_EXPANDED_BYTES)"
         raise BodyTooLarge(
             f"the body, expanded: expected {expected}, got more", expected=expected, got="more"
         )

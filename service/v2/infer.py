@@ -12,11 +12,10 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from export.bundle import NAME_PATTERN
+from service import names
 from service.errors import (
     InvalidRequest,
     KeyReused,
-    ModelNotFound,
     NtmError,
     SequenceEnded,
     SequenceExpired,
@@ -69,8 +68,8 @@ class Caller(msgspec.Struct, frozen=True):
 
 async def infer(front: FrontState, request: InferRequest, caller: Caller) -> InferAnswer:
     """The outputs for a request's inputs. Raises NtmError; then nothing was changed."""
-    if not NAME_PATTERN.fullmatch(request.model):
-        raise ModelNotFound(f"expected the name of a loaded model, got {request.model!r}")
+    names.model(request.model)
+    names.version(request.version)
     wanted = sequence.sequence_of(request.parameters)
     timeout_s = timeout_of(request.parameters, front.settings.request_timeout_s)
     named, answered = await _names(front, request, caller)

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from model.state import TensorSpec
+from service import names
 from service.errors import ModelNotFound, NtmError
 from service.front_state import FrontState
 from service.metrics import package_version
@@ -127,6 +128,8 @@ async def versions_of(
 
     Raises ModelNotFound where that is none.
     """
+    names.model(name)
+    names.version(version)
     infos = await loaded(front, request_id)
     found = [
         info

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from export.bundle import MANIFEST, BundleError, Manifest
+from service import names
 from service.errors import InvalidRequest
 from service.folders import find_bundles
 from service.front_state import FrontState
@@ -40,6 +41,7 @@ async def index(front: FrontState, ready_only: bool, request_id: str) -> list[In
 async def load(front: FrontState, name: str, parameters: dict[str, Any], request_id: str) -> None:
     """Load what is new of a model under NTM_MODELS. Raises NtmError."""
     _refuse(parameters, ())
+    names.model(name)
     await front.link.call(metadata.MODELS, Reload(name), request_id=request_id)
 
 
@@ -47,6 +49,7 @@ async def unload(front: FrontState, name: str, parameters: dict[str, Any], reque
     """Serve a model no longer, in any version. Raises NtmError: VersionInUse while sessions live
     on it and the parameter `force` is not true."""
     _refuse(parameters, ("force", "unload_dependents"))
+    names.model(name)
     force = parameters.get("force", False)
     if not isinstance(force, bool):
         raise InvalidRequest(f"force: expected true or false, got {force!r}")

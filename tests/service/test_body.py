@@ -16,6 +16,7 @@ from service.errors import (
     UnsupportedMediaType,
 )
 from service.schemas import CreateBody, StepsBody
+from service.v2.json_body import InferJson
 from tests.service.fake_engine import in_loop
 
 STEPS = msgspec.json.Decoder(StepsBody)
@@ -164,9 +165,19 @@ def test_a_body_that_is_not_what_it_should_be_is_refused_naming_expected_and_got
     assert expected in str(caught.value) and said["got"] in str(caught.value)
 
 
+def test_a_state_ends_at_as_many_levels_as_a_tensor_may_have_axes():
+    assert body.decode(CREATE, b'{"state": {"memory": %s}}' % nested(8)).state
+    with pytest.raises(InvalidRequest, match="expected float, got array"):
+        body.decode(CREATE, b'{"state": {"memory": %s}}' % nested(9))
+
+
+def nested(levels: int) -> bytes:
+    return b"[" * levels + b"]" * levels
+
+
 def test_nesting_that_no_type_stops_is_refused_too():
     with pytest.raises(InvalidJson, match="nested too deeply"):
-        body.decode(CREATE, b'{"state": {"memory": ' + b"[" * 100_000)
+        body.decode(msgspec.json.Decoder(InferJson), b'{"unknown": ' + b"[" * 100_000)
 
 
 def test_a_string_that_is_no_utf8_is_refused():

@@ -2,7 +2,7 @@ import asyncio
 import json
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import httpx
@@ -90,6 +90,61 @@ def test_a_body_does_not_count_as_head(client: httpx.Client):
     content = b'{"inputs": [' + b" " * 3 * READ
     answered = client.post("/v1/models/copy/predict", content=content)
     assert (answered.status_code, answered.json()["code"]) == (400, "invalid_json")
+
+
+POST = (
+    b"POST /v1/models/copy/predict HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n"
+    b"transfer-encoding: chunked\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("begin", "part"),
+    [
+        (POST + b"1\r\n{\r\n0\r\n", b"x-many: 1\r\n" * 1000),
+        (POST + b"1\r\n{\r\n0\r\nx-long: ", b"y" * 10_000),
+        (POST + b"1;", b"z" * 10_000),
+    ],
+    ids=["many trailers", "a long trailer", "a long chunk extension"],
+)
+def test_a_body_whose_framing_has_no_end_is_told_so_and_hung_up_on(
+    server: Server, client: httpx.Client, begin: bytes, part: bytes
+):
+    with connected(server) as opened:
+        opened.sendall(begin)
+        sent, head = 0, b""
+        opened.settimeout(0)
+        while not head and sent < 64_000_000:
+            with suppress(BlockingIOError, ConnectionError):
+                sent += opened.send(part)
+            with suppress(BlockingIOError):
+                head = opened.recv(65536)
+        assert head.startswith(b"HTTP/1.1 431 ") and b"chunks and trailers" in head
+    assert client.get("/health/live").status_code == 200
+
+
+def test_a_trailer_is_not_taken_for_a_header(server: Server, client: httpx.Client, session: str):
+    path = session.encode()
+    body = b'{"inputs":[[0,1,0,1,1,0,1,0,0]]}'
+    request = (
+        b"POST %b/steps HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\nconnection: close\r\n"
+        b"trailer: if-match, x-request-id\r\n\r\n"
+        b'%x\r\n%b\r\n0\r\nif-match: "none-1"\r\nx-request-id: smuggled\r\n\r\n'
+    ) % (path, len(body), body)
+    with connected(server) as opened:
+        opened.sendall(request)
+        head, _ = answer(opened)
+    assert head.startswith(b"HTTP/1.1 200 ") and b"smuggled" not in head
+
+
+def test_a_body_in_many_small_chunks_is_no_framing(server: Server):
+    body = b'{"inputs":[[0,1,0,1,1,0,1,0,0]]' + b" " * 200_000 + b"}"
+    chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in body)
+    request = POST.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n") + chunks
+    with connected(server) as opened:
+        opened.sendall(request + b"0\r\n\r\n")
+        head, _ = answer(opened)
+    assert head.startswith(b"HTTP/1.1 200 ")
 
 
 def test_what_is_no_http_gets_problem_details(server: Server):

@@ -12,6 +12,7 @@ from service.requests import (
     Create,
     Delete,
     Fork,
+    Given,
     Guard,
     Import,
     Memory,
@@ -22,6 +23,7 @@ from service.requests import (
     Snapshot,
 )
 from service.results import Moved, StepsResult
+from service.rows import dtype
 from tests.service.engine.driver import Driver, Floats
 from tests.service.engine.session_model import Entry, Known
 from tests.service.engine.session_world import TENANTS, TTL_S, World, rows_of
@@ -143,7 +145,7 @@ def snapshot(world: World, known: Known, name: str, how: str) -> None:
 def import_from(world: World, known: Known, other: Known, told: bool, how: str) -> None:
     """Put another session's state in place; `told`: with its step."""
     taken = world.call(Memory(other.tenant, other.id))
-    tensors = {tensor.name: tensor.data for tensor in taken.tensors}
+    tensors = {t.name: Given(dtype(t), t.dims, t.data) for t in taken.tensors}
     guard, holds = world.how(known, how, b"import")
     step = taken.step if told else None
     request = Import(known.tenant, known.id, taken.spec, step, tensors, guard)

@@ -28,6 +28,7 @@ class BoundedHttp(HttpToolsProtocol):
     What is no HTTP gets problem details.
     """
 
+    parser: Any  # None once the connection is gone
     _head_open = _body_open = _body_came = False
     _head_bytes = 0
     _head_timer: asyncio.TimerHandle | None = None

@@ -121,6 +121,9 @@ async def _streamed(channel: Any) -> str:
     return answer.error_message
 
 
+NAMED = service_pb2.ModelMetadataRequest(name="copy").SerializeToString()
+
+
 @in_loop
 async def test_a_defect_is_internal_in_every_protocol(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -141,7 +144,7 @@ async def test_a_defect_is_internal_in_every_protocol(
         assert_problem(response.headers, response.body, 500, "internal")
         async with channel_of(running) as channel:
             with pytest.raises(grpc.aio.AioRpcError) as raised:
-                await channel.unary_unary(f"/{SERVICE}/ModelMetadata", None, None)(b"")
+                await channel.unary_unary(f"/{SERVICE}/ModelMetadata", None, None)(NAMED)
             assert raised.value.code() == grpc.StatusCode.INTERNAL
             assert dict(raised.value.initial_metadata())["x-request-id"]
         running.engine.grant_streams()

@@ -51,6 +51,9 @@ def assert_v2(headers: Any, text: str | bytes, code: str) -> None:
     assert headers["content-type"] == "application/json"
 
 
+NAMED = service_pb2.ModelMetadataRequest(name="copy").SerializeToString()
+
+
 @in_loop
 async def test_every_error_over_http(tmp_path: Path):
     async with fronting(tmp_path) as running, running.client() as client:
@@ -102,7 +105,7 @@ async def test_every_error_over_grpc(tmp_path: Path):
         metadata = channel.unary_unary(f"/{SERVICE}/ModelMetadata", None, None)
         for code, kind in KINDS:
             running.engine.error = error = kind("why")
-            call = metadata(b"", metadata=(("x-request-id", ID),))
+            call = metadata(NAMED, metadata=(("x-request-id", ID),))
             with pytest.raises(grpc.aio.AioRpcError) as raised:
                 await call
             assert raised.value.code() == status_of(error)
@@ -119,9 +122,6 @@ async def _streamed(channel: Any) -> str:
     (answer,) = [answer async for answer in call]
     assert dict(await call.initial_metadata())["x-request-id"]
     return answer.error_message
-
-
-NAMED = service_pb2.ModelMetadataRequest(name="copy").SerializeToString()
 
 
 @in_loop

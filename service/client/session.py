@@ -166,11 +166,14 @@ class Session:
         after: str | None = None,
         retries: Retries | None = None,
     ) -> Iterator[Event]:
-        """What happens to it from now on, or behind the event of an id, until it ends.
+        """What happens to it until it ends, from where this handle last saw it.
 
-        include: of "rows", "weights", "usage". A broken connection is taken up where it broke.
+        include: of "rows", "weights", "usage"; after: the id of an event to go on behind instead.
+        A broken connection is taken up where it broke.
         """
-        return watch.events(self._client, self.id, include, after, retries)
+        return watch.events(
+            self._client, self.id, include, after or self.core.position.etag.strip('"'), retries
+        )
 
     def stream(
         self,

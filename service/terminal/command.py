@@ -33,7 +33,7 @@ ACTIONS = {
 
 def main(argv: list[str]) -> int:
     """Returns 0; 1 where the server said no or nothing; 2 for what cannot be asked."""
-    given = parser().parse_args(argv)
+    given = _parsed(argv)
     # These import rich, httpx and numpy, which the parser, and so completion, does without.
     actions = importlib.import_module("service.terminal.actions")
     errors = importlib.import_module("service.client.errors")
@@ -54,6 +54,18 @@ def main(argv: list[str]) -> int:
     except KeyboardInterrupt:
         return 0 if given.action == "watch" else 130
     return 0
+
+
+def _parsed(argv: list[str]) -> argparse.Namespace:
+    """What was given; argparse by itself takes no ROWS behind an option: `step ID --trace ROWS`."""
+    made = parser()
+    given, more = made.parse_known_args(argv)
+    if given.action == "step" and len(more) == 1 and not more[0].startswith("-"):
+        if given.rows is None and given.file is None:
+            given.rows, more = more[0], []
+    if more:
+        made.error(f"unrecognized arguments: {' '.join(more)}")
+    return given
 
 
 def parser() -> argparse.ArgumentParser:

@@ -9,13 +9,17 @@ import shtab
 
 from service.cli import COMMANDS, OURS, Command
 
+FILES = ("file", "output", "ca")
 SHELLS = ("bash", "zsh", "tcsh")
 HEAVY = "train"  # the extra whose commands import torch: they are completed by name only
 
 
 def main(argv: list[str]) -> int:
     """Print the script of a shell."""
-    print(shtab.complete(whole(), parser().parse_args(argv).shell))
+    shell = parser().parse_args(argv).shell
+    made = whole()
+    _complete_files(made)
+    print(shtab.complete(made, shell))
     return 0
 
 
@@ -57,3 +61,12 @@ def of(command: Command) -> argparse.ArgumentParser | None:
         return None
     make = getattr(module, "parser", None)
     return make() if callable(make) else None  # pyright: ignore[reportReturnType]
+
+
+def _complete_files(made: argparse.ArgumentParser) -> None:
+    for action in made._actions:  # pyright: ignore[reportPrivateUsage]
+        if action.dest in FILES:
+            action.complete = shtab.FILE  # pyright: ignore[reportAttributeAccessIssue]
+        elif isinstance(action, argparse._SubParsersAction):  # pyright: ignore[reportPrivateUsage]
+            for sub in action.choices.values():
+                _complete_files(sub)

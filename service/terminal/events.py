@@ -6,11 +6,10 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 from rich.console import RenderableType
 from rich.text import Text
 
-from service.client import Event, NamedTensor
+from service.client import Event
 from service.terminal import heat_map, memory_view
 from service.terminal.output import Output
 
@@ -32,13 +31,14 @@ def line(event: Event, output: Output) -> Iterator[RenderableType]:
     head.append(f"  revision {data['revision']}" if "revision" in data else "", "dim")
     for name, value in data.items():
         if name not in TOLD:
-            head.append(f"  {value} rows" if name == "rows" else f"  {name} {value}", "dim")
+            rows = f"  {value} row" + ("" if value == 1 else "s")
+            head.append(rows if name == "rows" else f"  {name} {value}", "dim")
     yield head
     if "outputs" in data:
         yield from _rows(data["outputs"], output)
     heads = {**(data.get("weights") or {}), **(data.get("usage") or {})}
     if heads:
-        yield from _heads(list(heads.values()), output)
+        yield from memory_view.brief(heads.values(), output)
 
 
 def _rows(outputs: Any, output: Output) -> Iterator[RenderableType]:
@@ -48,15 +48,3 @@ def _rows(outputs: Any, output: Output) -> Iterator[RenderableType]:
         yield Text(" " * 10).append_text(next(strip))
     if len(outputs) > SHOWN_ROWS:
         yield Text(f"{'':10}and {len(outputs) - SHOWN_ROWS} rows more", "dim")
-
-
-def _heads(tensors: list[NamedTensor], output: Output) -> Iterator[RenderableType]:
-    """One line a head, as wide as the terminal: the weights' largest of each column."""
-    width = max(output.console.width - memory_view.MARGIN - 20, 8)
-    for name, role, array in tensors:
-        for row in np.atleast_2d(array):
-            part = heat_map.pooled(row[None], width)[0][0]
-            most = heat_map.largest(row)
-            text = Text(f"{name[:14]:>14}  ", "dim")
-            text.append(heat_map.bars(part, most, output.blocks), memory_view.HUES.get(role, ""))
-            yield text.append(f"  {most:.2f} at {int(np.nan_to_num(row).argmax())}", "dim")

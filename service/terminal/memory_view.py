@@ -45,6 +45,20 @@ def of(
         yield _numbers(rest)
 
 
+def brief(tensors: Iterable[NamedTensor], output: Output) -> Iterator[RenderableType]:
+    """One line a head of weights or usage, as wide as the terminal."""
+    width = max(output.console.width - MARGIN - 20, 8)
+    for name, role, array in tensors:
+        if role not in BARS:
+            continue
+        for row in np.atleast_2d(array):
+            part = heat_map.pooled(row[None], width)[0][0]
+            most = heat_map.largest(row)
+            text = Text(f"{name[: MARGIN - 2]:>{MARGIN - 2}}  ", "dim")
+            text.append(heat_map.bars(part, most, output.blocks), HUES.get(role, ""))
+            yield text.append(f"  {most:.2f} at {int(np.nan_to_num(row).argmax())}", "dim")
+
+
 def _is_matrix(tensor: NamedTensor, named: bool) -> bool:
     if tensor.array.ndim not in (1, 2) or tensor.role in BARS or not tensor.array.size:
         return False
@@ -128,7 +142,7 @@ def _heads(
 
 
 def _numbers(tensors: Iterable[NamedTensor]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="dim")
     for name in ("tensor", "role", "dims", "least", "mean", "largest"):
         table.add_column(name, justify="left" if name in ("tensor", "role") else "right")
     for name, role, array in tensors:

@@ -31,7 +31,7 @@ def sessions(found: Sequence[SessionInfo]) -> Iterator[RenderableType]:
     if not found:
         yield Text("no sessions", "dim")
         return
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="dim")
     for name in ("session", "model", "step", "revision", "state", "bytes", "idle", "ends in"):
         right = name in ("step", "revision", "bytes", "idle", "ends in")
         table.add_column(name, justify="right" if right else "left", no_wrap=True)
@@ -69,8 +69,7 @@ def stepped(done: Stepped, output: Output) -> Iterator[RenderableType]:
     yield Text(said + ("  a repeat: nothing was stepped again" * done.replayed), "dim")
     if done.trace is not None:
         last = [tensor._replace(array=tensor.array[-1]) for tensor in done.trace.values()]
-        yield Text(f"after row {done.step}:", "dim")
-        yield from list(memory_view.of(("", "", 0, 0), last, False, output))[1:]
+        yield from memory_view.brief(last, output)
 
 
 def duration(seconds: float) -> str:

@@ -55,12 +55,18 @@ def raw(array: Floats) -> Raw:
 
 
 def floats_of(values: ArrayLike, what: str) -> Floats:
-    """Values as float32. What it cannot hold becomes an infinity, which the server refuses."""
+    """Values as float32. What it cannot hold becomes an infinity, which the server refuses.
+
+    Raises Misuse for strings, null and lists of several lengths.
+    """
     try:
-        with np.errstate(over="ignore"):
-            return np.asarray(values, np.float32)
+        array = np.asarray(values)
     except (TypeError, ValueError) as error:
         raise Misuse(f"{what}: expected numbers of one shape, got what is not: {error}") from None
+    if array.dtype.kind not in "biuf":
+        raise Misuse(f"{what}: expected numbers, got an array of {array.dtype}")
+    with np.errstate(over="ignore"):
+        return array.astype(np.float32)
 
 
 def array_of(told: Raw) -> Floats:

@@ -153,10 +153,10 @@ class Pipeline:
 
 
 def packed(rows: Rows) -> Raw:
-    """Rows as they are sent. Raises Misuse, also for no rows."""
+    """Rows as they are sent. Raises Misuse, also where there is nothing."""
     found = codec.pack(rows)
-    if not found.dims[0]:
-        raise Misuse("rows: expected one or more, got none")
+    if 0 in found.dims:
+        raise Misuse("rows: expected one or more numbers, got none")
     return found
 
 

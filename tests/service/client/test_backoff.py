@@ -56,7 +56,9 @@ def test_none_means_one_try():
     assert of(Retries(0)).pause() is None
 
 
-@pytest.mark.parametrize("wrong", [{"count": -1}, {"base_s": -1.0}, {"cap_s": -0.1}, {"total_s": 0}])
+@pytest.mark.parametrize(
+    "wrong", [{"count": -1}, {"base_s": -1.0}, {"cap_s": -0.1}, {"total_s": 0}]
+)
 def test_negative_policies_are_refused(wrong: dict[str, float]):
     with pytest.raises(Misuse, match="retries"):
         Retries(**wrong)  # pyright: ignore[reportArgumentType]

@@ -95,14 +95,18 @@ def test_what_passes_is_tried_again_with_the_same_bytes_and_headers(
     assert waited == [0.05, 0.1]
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 409, 410, 412, 413, 415, 422, 426, 500])
+@pytest.mark.parametrize(
+    "status", [400, 401, 403, 404, 405, 409, 410, 412, 413, 415, 422, 426, 500]
+)
 def test_what_does_not_pass_is_not_tried_again(status: int):
     error, sent, _ = ran(KEYED, problem(status, "whatever"))
     assert isinstance(error, ApiError) and (error.status, error.attempts) == (status, 1)
     assert len(sent) == 1
 
 
-@pytest.mark.parametrize("code", ["too_many_sessions", "too_many_snapshots", "too_many_state_bytes"])
+@pytest.mark.parametrize(
+    "code", ["too_many_sessions", "too_many_snapshots", "too_many_state_bytes"]
+)
 def test_a_quota_that_is_reached_is_told_at_once(code: str):
     error, sent, _ = ran(KEYED, problem(429, code, retry_after="1"))
     assert isinstance(error, QuotaReached) and len(sent) == 1 and not error.maybe_done
@@ -122,7 +126,11 @@ def test_without_a_key_a_mutation_is_sent_again_only_where_it_surely_was_not_don
     for unsure in (Lost("cut off"), problem(502), problem(503, "commit_unknown"), problem(504)):
         error, sent, _ = ran(KEYLESS, unsure)
         assert len(sent) == 1 and error.maybe_done, unsure
-    for sure in (Lost("refused", sent=False), problem(503, "not_ready"), problem(429, "queue_full")):
+    for sure in (
+        Lost("refused", sent=False),
+        problem(503, "not_ready"),
+        problem(429, "queue_full"),
+    ):
         result, sent, _ = ran(KEYLESS, sure, OK)
         assert result == OK and len(sent) == 2, sure
 

@@ -12,7 +12,7 @@ from service.results import SessionInfo, SnapshotInfo
 
 def test_rows_are_raw_float32_and_one_row_is_rows_of_one():
     assert codec.pack([[1, 2], [3, 4], [5, 6]]) == Raw(
-        (3, 2), np.float32([1, 2, 3, 4, 5, 6]).tobytes()
+        (3, 2), np.arange(1, 7, dtype="<f4").tobytes()
     )
     assert codec.pack(np.arange(4, dtype=np.int64)) == Raw(
         (1, 4), np.arange(4, dtype="<f4").tobytes()

@@ -52,7 +52,9 @@ class Sums:
         if at > stands:
             return problem(409, "step_gap", at)
         self.rows += [float(row) for row in rows[stands - at :]]
-        sums = np.cumsum(np.float32(self.rows))[at - self.begin :][: len(rows)].astype("<f4")
+        sums = np.cumsum(np.array(self.rows, np.float32))[at - self.begin :][: len(rows)].astype(
+            "<f4"
+        )
         said = {"dims": [len(rows), 1], "data": sums.tobytes()}
         return msgspec.msgpack.encode(
             {"at": at, "outputs": said, "step": at + len(rows), "revision": 3}

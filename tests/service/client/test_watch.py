@@ -23,7 +23,7 @@ from service.client import (
 )
 from tests.service.client.conftest import QUICK
 from tests.service.client.faults import Answer, Proxy, Relay
-from tests.service.serving import Server, served
+from tests.service.serving import Server, launched, served
 from tests.service.stream.socket import rows_of
 
 PATIENCE_S = 30

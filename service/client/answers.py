@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 
 
-class SessionInfo(msgspec.Struct, frozen=True):
+class SessionInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     """Where a session stands. step: rows consumed; revision: mutations."""
 
     id: str

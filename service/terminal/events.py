@@ -24,7 +24,7 @@ TOLD = ("step", "revision", "inputs", "outputs", "weights", "usage")
 def line(event: Event, output: Output) -> Iterator[RenderableType]:
     """When, what, where it stands, and whatever else it says."""
     data = event.data
-    head = Text(time.strftime("%H:%M:%S  "), "dim")
+    head = Text.assemble((time.strftime("%H:%M:%S  "), "dim"))
     head.append(f"{event.name:<11}", HUES.get(event.name, "yellow"))
     if "step" in data:
         head.append(f"  step {data['step']}")

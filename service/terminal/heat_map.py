@@ -72,8 +72,8 @@ def bars(values: Array, most: float, blocks: bool) -> str:
 def legend(most: float, colours: bool) -> Text:
     """What the colours or shades mean."""
     if not colours:
-        return Text(f"0 {SHADES}| {most:.3g}   (how far from 0, of either sign)")
-    line = Text(f"{-most:.3g} ", "dim")
+        return Text(f"{SHADES}  from 0 to {most:.3g} or {-most:.3g}")
+    line = Text.assemble((f"{-most:.3g} ", "dim"))
     for at in np.linspace(-most, most, 24):
         line.append("█", Style(color=Color.from_rgb(*colour(float(at), most))))
     return line.append(f" {most:.3g}", "dim")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from rich import box
 from rich.console import RenderableType
 from rich.table import Table
@@ -14,6 +15,7 @@ from service.client import NamedTensor
 from service.terminal import heat_map
 from service.terminal.output import Output
 
+Matrix = NDArray[np.float64]
 MATRICES = ("memory", "stack", "register")
 BARS = ("read_weights", "write_weights", "usage")
 MAX_BANDS = 4  # a memory of more slots than that many screen widths is pooled
@@ -54,7 +56,7 @@ def brief(tensors: Iterable[NamedTensor], output: Output) -> Iterator[Renderable
         for row in np.atleast_2d(array):
             part = heat_map.pooled(row[None], width)[0][0]
             most = heat_map.largest(row)
-            text = Text(f"{name[: MARGIN - 2]:>{MARGIN - 2}}  ", "dim")
+            text = Text.assemble((f"{name[: MARGIN - 2]:>{MARGIN - 2}}  ", "dim"))
             text.append(heat_map.bars(part, most, output.blocks), HUES.get(role, ""))
             yield text.append(f"  {most:.2f} at {int(np.nan_to_num(row).argmax())}", "dim")
 
@@ -65,7 +67,7 @@ def _is_matrix(tensor: NamedTensor, named: bool) -> bool:
     return named or (tensor.array.ndim == 2 and tensor.role in MATRICES)
 
 
-def _upright(tensor: NamedTensor) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+def _upright(tensor: NamedTensor) -> Matrix:
     """A matrix with its slots first; a vector has one number a slot."""
     array = tensor.array.astype(np.float64)
     return array if array.ndim == 2 else array[:, None]
@@ -95,6 +97,7 @@ def _drawn(
             yield from _heads(weight, heads, span, across, output)
     if tensor is not None:
         yield Text(" " * MARGIN).append_text(heat_map.legend(most, output.colour))
+    yield from _peaks(lines, width)
 
 
 def _head(tensor: NamedTensor | None, slots: int, group: int) -> Text:
@@ -104,41 +107,47 @@ def _head(tensor: NamedTensor | None, slots: int, group: int) -> Text:
         line.append(tensor.name, "bold").append(f"  {tensor.role}, {dims}", "dim")
         line.append(", slots from left to right", "dim")
     if group > 1:
-        line.append(f"  {slots} slots, {group} a column: the one furthest from 0", "dim")
+        line.append(f", {group} a column", "dim")
     return line
 
 
-def _band(
-    values: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
-    most: float,
-    span: slice,
-    output: Output,
-) -> Iterator[Text]:
+def _band(values: Matrix, most: float, span: slice, output: Output) -> Iterator[Text]:
     if not len(values):
         return
     label = f"{span.start}..{span.stop - 1}"
     for number, line in enumerate(heat_map.matrix(values, most, output.colour and output.blocks)):
-        head = Text(f"{label if not number else '':>{MARGIN - 2}}  ", "dim")
+        head = Text.assemble((f"{label if not number else '':>{MARGIN - 2}}  ", "dim"))
         yield head.append_text(line)
 
 
 def _heads(
-    weight: NamedTensor,
-    heads: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
-    span: slice,
-    across: int,
-    output: Output,
+    weight: NamedTensor, heads: Matrix, span: slice, across: int, output: Output
 ) -> Iterator[Text]:
     for number, row in enumerate(heads):
         part = heat_map.pooled(row[None, span], across)[0][0]
-        name = weight.name if len(heads) == 1 else f"{weight.name} {number}"
-        most = heat_map.largest(row)
-        line = Text(f"{name[: MARGIN - 2]:>{MARGIN - 2}}  ", "dim")
-        line.append(heat_map.bars(part, most, output.blocks), HUES.get(weight.role, ""))
-        at = int(np.nan_to_num(row).argmax())
-        if span.start <= at < span.stop:
-            line.append(f"  {row[at]:.2f} at {at}", "dim")
-        yield line
+        name = _head_name(weight, heads, number)[: MARGIN - 2]
+        line = Text.assemble((f"{name:>{MARGIN - 2}}  ", "dim"))
+        bars = heat_map.bars(part, heat_map.largest(row), output.blocks)
+        yield line.append(bars, HUES.get(weight.role, ""))
+
+
+def _peaks(lines: Sequence[tuple[NamedTensor, Matrix]], width: int) -> Iterator[Text]:
+    """Where each head looks most, as many a line as fit."""
+    told = ""
+    for weight, heads in lines:
+        for number, row in enumerate(heads):
+            at = int(np.nan_to_num(row).argmax())
+            peak = f"{_head_name(weight, heads, number)} {row[at]:.2f} at {at}"
+            if told and len(told) + 3 + len(peak) > width:
+                yield Text(" " * MARGIN + told, "dim")
+                told = ""
+            told += f"   {peak}" if told else peak
+    if told:
+        yield Text(" " * MARGIN + told, "dim")
+
+
+def _head_name(weight: NamedTensor, heads: Matrix, number: int) -> str:
+    return weight.name if len(heads) == 1 else f"{weight.name} {number}"
 
 
 def _numbers(tensors: Iterable[NamedTensor]) -> Table:

@@ -57,7 +57,7 @@ def stepped(done: Stepped, output: Output) -> Iterator[RenderableType]:
     begin = done.step - len(done.outputs)
     width = len(str(done.step))
     for number, row in enumerate(done.outputs, begin + 1):
-        line = Text(f"{number:>{width}}  ", "dim")
+        line = Text.assemble((f"{number:>{width}}  ", "dim"))
         for value in row:
             if output.colour and output.blocks:
                 line.append_text(next(heat_map.matrix(value.reshape(1, 1), most, True)))

@@ -6,7 +6,7 @@ import importlib
 import sys
 from typing import NamedTuple
 
-from service.metrics import package_version
+from service.versions import package_version
 
 
 class Command(NamedTuple):
@@ -21,11 +21,15 @@ COMMANDS = {
     "serve": Command("service.supervisor", "serve models over HTTP"),
     "keys": Command("service.keys_command", "make, list and revoke API keys"),
     "models": Command("service.model_list", "list the models that `ntm serve` would serve"),
+    "session": Command(
+        "service.terminal.command", "begin, step, look into and end a server's sessions", "client"
+    ),
     "store": Command("service.store.command", "check, compact or back up a SQLite store"),
     "train": Command("model.training", "train a network on a task", "train"),
     "eval": Command("model.evaluation", "measure a trained network", "train"),
     "plot": Command("model.plot", "draw what a trained network does", "train"),
     "export": Command("export.command", "turn a trained network into a bundle", "train"),
+    "completion": Command("service.terminal.completion", "print a shell's completion", "client"),
 }
 OURS = ("model", "export", "service")
 

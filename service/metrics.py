@@ -13,12 +13,13 @@ import os
 import platform
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import msgspec
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import Metric
+
+from service.versions import package_version as package_version
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
@@ -152,11 +153,3 @@ class _Merged:
                     labels = {**sample.labels, "front": str(front)}
                     metric.add_sample(sample.name, labels, sample.value)
         return merged.values()
-
-
-def package_version() -> str:
-    """The installed package's version."""
-    try:
-        return version("ntm-serve")
-    except PackageNotFoundError:
-        return "unknown"

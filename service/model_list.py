@@ -16,11 +16,7 @@ COLUMNS = ("name", "version", "family", "task", "input", "output", "files", "fol
 
 def main(argv: list[str]) -> int:
     """Print a line a bundle. 1 where one cannot be served, 2 where the settings are unusable."""
-    parser = argparse.ArgumentParser(
-        prog="ntm models", description="List the models in the folders of NTM_MODELS."
-    )
-    parser.add_argument("folder", nargs="*", help="look here instead")
-    folders = parser.parse_args(argv).folder
+    folders = parser().parse_args(argv).folder
     try:
         found = find_bundles(folders or Settings.from_env(os.environ).models)
     except (SettingsError, BundleError) as error:
@@ -37,6 +33,15 @@ def main(argv: list[str]) -> int:
     for error in broken:
         print(f"ntm models: {error}", file=sys.stderr)
     return 1 if broken else 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """What `ntm models` takes."""
+    made = argparse.ArgumentParser(
+        prog="ntm models", description="List the models in the folders of NTM_MODELS."
+    )
+    made.add_argument("folder", nargs="*", help="look here instead")
+    return made
 
 
 def _table(lines: list[tuple[str, ...]]) -> str:

@@ -14,6 +14,7 @@ from msgspec import Meta
 PREFIX = "NTM_"
 ENGINE_SOCKET = "NTM_ENGINE_SOCKET"  # internal: from the supervisor to its children
 LIFELINE_FD = "NTM_LIFELINE_FD"  # internal: read by service/lifeline.py, no setting
+OTHERS = frozenset({LIFELINE_FD, "NTM_URL", "NTM_API_KEY"})  # the latter two are the client's
 ZOO = str(Path(__file__).resolve().parent.parent / "model" / "zoo")
 DAY_S = 86_400.0
 YEAR_S = 366 * DAY_S
@@ -292,7 +293,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """The settings of `environ`. Raises SettingsError for an unknown or unusable variable."""
         values: dict[str, Any] = {}
         for variable, text in environ.items():
-            if not variable.startswith(PREFIX) or variable == LIFELINE_FD:
+            if not variable.startswith(PREFIX) or variable in OTHERS:
                 continue
             name = variable.removeprefix(PREFIX).lower()
             if name not in cls.__struct_fields__ or variable != variable_of(name):

@@ -153,7 +153,7 @@ class Supervisor:
 
 def main(argv: list[str]) -> int:
     """Run `ntm serve`."""
-    arguments = _parser().parse_args(argv)
+    arguments = parser().parse_args(argv)
     given = {"NTM_HOST": arguments.host, "NTM_PORT": arguments.port}
     try:
         settings = Settings.from_env(
@@ -198,14 +198,15 @@ def _folder() -> Generator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """What `ntm serve` takes."""
     lines = [f"  {name} ({default}): {meaning}" for name, default, meaning in table()]
-    parser = argparse.ArgumentParser(
+    made = argparse.ArgumentParser(
         prog="ntm serve",
         description="Serve models until SIGTERM or Ctrl-C.",
         epilog="settings, from the environment:\n" + "\n".join(lines),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--host", help="address to listen on, over NTM_HOST")
-    parser.add_argument("--port", help="port to listen on, over NTM_PORT")
-    return parser
+    made.add_argument("--host", help="address to listen on, over NTM_HOST")
+    made.add_argument("--port", help="port to listen on, over NTM_PORT")
+    return made

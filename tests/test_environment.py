@@ -14,7 +14,7 @@ import sys
 import time
 import tomllib
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -37,6 +37,9 @@ ALLOWED = {
     "export": {"export", "model"},
     "service": {"service", "export.bundle", "model.state"},
 }
+# What the client imports beside the standard library and itself, so that it needs no server.
+CLIENT_ALLOWED = {"httpx", "msgspec", "numpy", "websockets"}
+TERMINAL_ALLOWED = CLIENT_ALLOWED | {"rich", "shtab"}
 
 
 def clean_environ(**settings: str) -> dict[str, str]:
@@ -77,18 +80,40 @@ def install(folder: Path) -> None:
     (folder / "stamp").touch()
 
 
+def cached(request: pytest.FixtureRequest, name: str, make: Callable[[Path], None]) -> Path:
+    """An environment that is kept with pytest's cache for as long as locks and project stay."""
+    content = LOCK.read_bytes() + PROJECT.read_bytes() + sys.version.encode()
+    folder = request.config.cache.mkdir(f"{name}-" + hashlib.sha256(content).hexdigest()[:16])
+    with open(folder / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another run of pytest may be making it now
+        if not (folder / "venv" / "stamp").exists():
+            make(folder / "venv")
+    return folder / "venv"
+
+
 @pytest.fixture(scope="module")
 def slim(request: pytest.FixtureRequest) -> Path:
     """The environment of `make serve`, else one like it, kept with pytest's cache."""
     if is_current(ROOT / ".venv" / "stamp"):
         return ROOT / ".venv"
-    content = LOCK.read_bytes() + PROJECT.read_bytes() + sys.version.encode()
-    folder = request.config.cache.mkdir("slim-" + hashlib.sha256(content).hexdigest()[:16])
-    with open(folder / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # another run of pytest may be making it now
-        if not (folder / "venv" / "stamp").exists():
-            install(folder / "venv")
-    return folder / "venv"
+    return cached(request, "slim", install)
+
+
+def install_client(folder: Path) -> None:
+    """An environment of the client alone: its packages, and ours without its dependencies."""
+    run(sys.executable, "-m", "venv", "--clear", folder)
+    pip = (folder / "bin" / "python", "-m", "pip", "install", "--quiet")
+    project = tomllib.loads(PROJECT.read_text())["project"]
+    base = [r for r in project["dependencies"] if Requirement(r).name in ("msgspec", "numpy")]
+    run(*pip, *base, *project["optional-dependencies"]["client"])
+    run(*pip, "--no-deps", "-e", ROOT)
+    (folder / "stamp").touch()
+
+
+@pytest.fixture(scope="module")
+def client_only(request: pytest.FixtureRequest) -> Path:
+    """The environment of somebody who only calls a server."""
+    return cached(request, "client", install_client)
 
 
 def free_port() -> int:
@@ -175,6 +200,31 @@ def test_the_slim_environment_serves_a_session_and_stops_on_sigterm(slim: Path, 
 
 
 @pytest.mark.environment
+def test_the_client_works_in_an_environment_without_the_servers_packages(
+    slim: Path, client_only: Path, tmp_path: Path
+):
+    listed = json.loads(run(client_only / "bin" / "python", "-m", "pip", "list", "--format=json"))
+    names = {str(canonicalize_name(item["name"])) for item in listed}
+    assert not names & {"litestar", "uvicorn", "prometheus-client", "safetensors", "onnxruntime"}
+    code = (
+        "import sys, numpy as np\n"
+        "from service.client import Client\n"
+        "with Client(sys.argv[1]) as client, client.session('copy') as session:\n"
+        "    print(session.step(np.zeros((3, 9))).outputs.shape)\n"
+        "    with session.stream() as stream: print(stream.step(np.zeros(9)).step)\n"
+        "    print(next(session.events(after=session.core.incarnation + '-1')).name)\n"
+    )
+    with served(slim, tmp_path) as (_, url):
+        told = run(client_only / "bin" / "python", "-c", code, url, cwd=tmp_path)
+        assert told.split("\n")[:3] == ["(3, 8)", "4", "stepped"]
+        ntm = client_only / "bin" / "ntm"
+        session = json.loads(run(ntm, "session", "create", "copy", "--url", url, "--json"))["id"]
+        assert "128 x 20" in run(ntm, "session", "memory", session, "--url", url)
+        assert session in run(slim / "bin" / "ntm", "session", "list", "--url", url)
+        assert "_shtab_ntm" in run(ntm, "completion", "bash")
+
+
+@pytest.mark.environment
 def test_the_wheel_carries_the_zoo(tmp_path: Path):
     source = tmp_path / "source"
     source.mkdir()
@@ -257,3 +307,20 @@ def test_imports_point_one_way(package: str):
             if module.split(".")[0] in ALLOWED:
                 allowed = {module, module.split(".")[0]} & ALLOWED[package]
                 assert allowed, f"{path.relative_to(ROOT)} imports {module}"
+
+
+@pytest.mark.parametrize(
+    ("folder", "others", "ours"),
+    [
+        ("client", CLIENT_ALLOWED, ("service.client",)),
+        ("terminal", TERMINAL_ALLOWED, ("service.client", "service.terminal", "service.cli")),
+    ],
+)
+def test_the_client_imports_nothing_of_the_server(
+    folder: str, others: set[str], ours: tuple[str, ...]
+):
+    for path in (ROOT / "service" / folder).rglob("*.py"):
+        for module in imports(path):
+            top = module.split(".")[0]
+            known = top in others | sys.stdlib_module_names or module.startswith(ours)
+            assert known, f"{path.relative_to(ROOT)} imports {module}"

@@ -14,7 +14,7 @@ from service.store.store import StoreUnavailable
 
 def main(argv: list[str]) -> int:
     """Returns 0; 1 where something is damaged; 2 where the command cannot be carried out."""
-    given = _parser().parse_args(argv)
+    given = parser().parse_args(argv)
     try:
         path = _path(given.store)
         match given.action:
@@ -31,9 +31,10 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="ntm store", description="Look after a SQLite store.")
-    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+def parser() -> argparse.ArgumentParser:
+    """What `ntm store` takes."""
+    made = argparse.ArgumentParser(prog="ntm store", description="Look after a SQLite store.")
+    actions = made.add_subparsers(dest="action", required=True, metavar="ACTION")
     where = "the file, or sqlite:///absolute/path.db; without it what NTM_STORE says"
     for name, what in (
         ("check", "verify every checksum, and list the sessions that are damaged"),
@@ -45,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
         action.add_argument("store", nargs="?", default=default, metavar="PATH|URL", help=where)
         if name == "backup":
             action.add_argument("target", metavar="DEST", help="where the copy goes: a new file")
-    return parser
+    return made
 
 
 def _path(store: str) -> str:

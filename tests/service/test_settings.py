@@ -116,3 +116,9 @@ def test_settings_cannot_be_changed():
     with pytest.raises(AttributeError):
         Settings().port = 1  # pyright: ignore[reportAttributeAccessIssue]
     assert msgspec.structs.replace(Settings(), port=1).port == 1
+
+
+def test_the_variables_of_the_client_are_no_unknown_settings():
+    environ = {"NTM_URL": "http://elsewhere:8000", "NTM_API_KEY": "ntm_a_b"}
+    assert Settings.from_env(environ) == Settings()
+    assert not environ.keys() & Settings.from_env(environ).to_env().keys()

@@ -4,62 +4,88 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import logging
+import ssl
 
 import msgspec
 
+from service.errors import Unavailable
+from service.link import EngineLink
 from service.metrics import package_version
-from service.schemas import ModelList, ModelSummary
+from service.requests import ListModels
+from service.results import ModelInfo
 from service.settings import Settings
 
+MODELS = msgspec.msgpack.Decoder(list[ModelInfo])
 POLL_S = 0.1
+TIMEOUT_S = 5.0
 ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # where an address of all interfaces is reached
 
 
-async def wait_until_ready(host: str, port: int) -> list[ModelSummary]:
-    """The loaded models, as soon as the server at that address is ready."""
-    while True:
-        models = await asyncio.to_thread(_models, ANY.get(host, host), port)
-        if models is not None:
-            return models
+async def wait_until_ready(
+    settings: Settings, host: str, port: int, engine: str
+) -> list[ModelInfo]:
+    """The loaded models, as soon as the server at that address is ready. engine: its socket."""
+    logging.getLogger("ntm.link").setLevel(logging.WARNING)  # each front tells of its own link
+    while not await asyncio.to_thread(_is_ready, settings, ANY.get(host, host), port):
         await asyncio.sleep(POLL_S)
-
-
-def _models(host: str, port: int) -> list[ModelSummary] | None:
-    connection = http.client.HTTPConnection(host, port, timeout=5)
+    link = EngineLink(engine, TIMEOUT_S)
+    await link.open()
     try:
-        for path in ("/health/ready", "/v1/models"):
-            connection.request("GET", path)
-            answer = connection.getresponse()
-            body = answer.read()
-            if answer.status != 200:
-                return None
+        while True:
+            try:
+                return await link.call(MODELS, ListModels())
+            except Unavailable:
+                await asyncio.sleep(POLL_S)
+    finally:
+        await link.close()
+
+
+def _is_ready(settings: Settings, host: str, port: int) -> bool:
+    connection = _connection(settings, host, port)
+    try:
+        connection.request("GET", "/health/ready")
+        return connection.getresponse().status == 200
     except (OSError, http.client.HTTPException):
-        return None
+        return False
     finally:
         connection.close()
-    return msgspec.json.decode(body, type=ModelList).models
 
 
-def announcement(settings: Settings, host: str, port: int, models: list[ModelSummary]) -> str:
+def _connection(settings: Settings, host: str, port: int) -> http.client.HTTPConnection:
+    if not settings.tls_cert:
+        return http.client.HTTPConnection(host, port, timeout=TIMEOUT_S)
+    context = ssl.create_default_context()
+    context.check_hostname = False  # it is ourselves that we ask, by no name of ours
+    context.verify_mode = ssl.CERT_NONE
+    return http.client.HTTPSConnection(host, port, timeout=TIMEOUT_S, context=context)
+
+
+def announcement(settings: Settings, host: str, port: int, models: list[ModelInfo]) -> str:
     """Where the server listens, what it serves, and one curl line that works."""
     address = ANY.get(host, host)
-    url = f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
+    scheme = "https" if settings.tls_cert else "http"
+    url = f"{scheme}://[{address}]:{port}" if ":" in address else f"{scheme}://{address}:{port}"
     served = ", ".join(
-        f"{m.name} {m.version} ({m.family}, {m.runtime} on {m.device})" for m in models
+        f"{m.manifest.name} {m.manifest.version} ({m.manifest.family}, {m.runtime} on {m.device})"
+        for m in models
     )
     lines = [
         f"ntm-serve {package_version()} listens on {url}",
         f"  models    {served}",
         f"  sessions  {_kept(settings)}",
+        f"  keys      {settings.keys or 'none: everybody may do everything'}",
         f"  API docs  {url}/schema",
     ]
     if settings.grpc_port:
-        where = url.removeprefix("http://").rpartition(":")[0]
+        where = url.removeprefix(f"{scheme}://").rpartition(":")[0]
         lines.append(f"  gRPC      {where}:{settings.grpc_port}")
     if models:
-        row = [at % 2 for at in range(models[0].input_dims[0])]
+        first = models[0].manifest
+        row = [at % 2 for at in range(first.input.dims[0])]
+        key = ' -H "Authorization: Bearer $NTM_API_KEY"' if settings.keys else ""
         lines.append(
-            f"  try it    curl -s {url}/v1/models/{models[0].name}/predict "
+            f"  try it    curl -s {url}/v1/models/{first.name}/predict{key} "
             f"-H 'Content-Type: application/json' -d '{{\"inputs\": [{row}]}}'"
         )
     return "\n".join(lines)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.errors import HeadTooLarge, InvalidRequest, NtmError
+from service.refusal import refusal
 from service.stall import Stall
 
 # And at most one read of the socket more. As much may come of a body's framing, which is chunk
@@ -84,7 +85,7 @@ class BoundedHttp(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """A request's head is whole."""
         self._head_open, self._head_bytes = False, 0
-        self._body_open = not self.parser.should_upgrade()
+        self._body_open = self.parser is not None and not self.parser.should_upgrade()
         self._head_came()
         super().on_headers_complete()
 
@@ -139,7 +140,7 @@ class BoundedHttp(HttpToolsProtocol):
         self.transport.close()
 
     def _too_large(self, what: str) -> None:
-        if self._body_open and self.cycle.response_started:
+        if self._body_open and self.cycle.response_complete:
             self.transport.close()
             return
         expected = f"at most {MAX_HEAD_BYTES} bytes"
@@ -152,11 +153,18 @@ class BoundedHttp(HttpToolsProtocol):
         )
 
     def _refuse(self, error: NtmError) -> None:
-        body = error.to_body("")
-        self.transport.write(
-            STATUS_LINE[error.status]
-            + b"content-type: application/problem+json\r\n"
-            + b"content-length: %d\r\nconnection: close\r\n\r\n" % len(body)
-            + body
-        )
+        cycle, known = self._last(), ""
+        if cycle is not None and not cycle.response_complete:
+            if cycle.response_started or not cycle.more_body:
+                # It would stand amid the answer to the request before, or be taken for it: the
+                # connection ends after that one.
+                cycle.keep_alive = False
+                self.flow.pause_reading()
+                return
+            known = cycle.scope["state"].get("request_id", "")  # it is in this one's body
+        self.transport.write(refusal(self.app, error, known=known))
         self.transport.close()
+
+    def _last(self) -> Any:
+        """The cycle of the last request whose head was whole, or None."""
+        return self.cycle

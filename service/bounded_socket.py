@@ -9,15 +9,28 @@ import asyncio
 from typing import Any
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.exceptions import (
+    HeaderLineTooLong,
+    InvalidHandshake,
+    InvalidMethod,
+    RequestLineTooLong,
+    TooManyHeaders,
+)
 from websockets.frames import Frame
+from websockets.http11 import Request
 
+from service.errors import HeadTooLarge, InvalidRequest, MethodNotAllowed, NtmError
+from service.refusal import refusal
 from service.stall import Stall
 
 MAX_FRAGMENTS = 1024  # of one message
 
 
 class BoundedSocket(WebSocketsSansIOProtocol):
-    """Reads nothing while its answers are not read, and leaves its end to the app."""
+    """Reads nothing while its answers are not read, and leaves its end to the app.
+
+    What is no handshake gets problem details.
+    """
 
     transport: asyncio.Transport
     _stall: Stall | None = None
@@ -44,6 +57,22 @@ class BoundedSocket(WebSocketsSansIOProtocol):
             self._stall.end()
         super().connection_lost(exc)
 
+    def data_received(self, data: bytes) -> None:
+        """See asyncio.Protocol."""
+        super().data_received(data)
+        if not self.handshake_initiated and self.conn.handshake_exc is not None:
+            self._refuse(_as_known(self.conn.handshake_exc))
+
+    def handle_connect(self, event: Request) -> None:
+        """A handshake has come."""
+        try:
+            self.conn.process_request(event)
+        except InvalidHandshake as error:
+            self.handshake_initiated = True
+            self._refuse(_as_known(error))
+        else:
+            super().handle_connect(event)
+
     def handle_cont(self, event: Frame) -> None:
         """One more fragment of a message, which may be empty and so has no size."""
         if len(self.frames) >= MAX_FRAGMENTS:
@@ -62,3 +91,18 @@ class BoundedSocket(WebSocketsSansIOProtocol):
         """The server stops. The app is told by itself, finishes what it has read, and closes."""
         if not self.handshake_complete or self.close_sent:
             super().shutdown()
+
+    def _refuse(self, error: NtmError) -> None:
+        self.handshake_complete = self.close_sent = True
+        self.transport.write(refusal(self.app, error, "websocket"))
+        self.transport.close()
+
+
+def _as_known(error: Exception) -> NtmError:
+    """What websockets says of a handshake, as one of our errors."""
+    said = f"the WebSocket handshake: {error}"
+    if isinstance(error, InvalidMethod):
+        return MethodNotAllowed(f"{said}: expected GET", headers={"allow": "GET"}, expected="GET")
+    if isinstance(error, RequestLineTooLong | HeaderLineTooLong | TooManyHeaders):
+        return HeadTooLarge(said)  # service/bounded_http.py lets it pass, websockets does not
+    return InvalidRequest(said)

@@ -19,6 +19,7 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "serve": Command("service.supervisor", "serve models over HTTP"),
+    "keys": Command("service.keys_command", "make, list and revoke API keys"),
     "models": Command("service.model_list", "list the models that `ntm serve` would serve"),
     "store": Command("service.store.command", "check, compact or back up a SQLite store"),
     "train": Command("model.training", "train a network on a task", "train"),

@@ -5,7 +5,11 @@
     │   ├── InvalidJson           400     invalid_json
     │   ├── InvalidMsgpack        400     invalid_msgpack
     │   ├── WrongShape            400     wrong_shape
-    │   └── NotFinite             400     not_finite
+    │   ├── NotFinite             400     not_finite
+    │   └── HostNotAllowed        400     host_not_allowed
+    ├── Unauthenticated           401     unauthenticated
+    ├── Forbidden                 403     forbidden
+    ├── OriginRefused             403     origin_refused
     ├── NotFound
     │   ├── RouteNotFound         404     route_not_found
     │   ├── ModelNotFound         404     model_not_found
@@ -33,8 +37,10 @@
     ├── TooMany
     │   ├── QueueFull             429     queue_full
     │   ├── TooManySessions       429     too_many_sessions
+    │   ├── TooManyStateBytes     429     too_many_state_bytes
     │   ├── TooManySnapshots      429     too_many_snapshots
-    │   └── TooManyStreams        429     too_many_streams
+    │   ├── TooManyStreams        429     too_many_streams
+    │   └── RateLimited           429     rate_limited
     ├── UpgradeRequired           426     upgrade_required
     ├── HeadTooLarge              431     head_too_large
     ├── ClientGone                499     client_gone            (counted, never received)
@@ -63,7 +69,9 @@ from service.errors_client import (
     BodyTooLarge,
     BundleChanged,
     ClientGone,
+    Forbidden,
     HeadTooLarge,
+    HostNotAllowed,
     InvalidJson,
     InvalidMsgpack,
     InvalidRequest,
@@ -72,8 +80,10 @@ from service.errors_client import (
     ModelNotFound,
     NotFinite,
     NotFound,
+    OriginRefused,
     PointNotKept,
     QueueFull,
+    RateLimited,
     RevisionMismatch,
     RouteNotFound,
     RowsDiffer,
@@ -91,7 +101,9 @@ from service.errors_client import (
     TooManyRows,
     TooManySessions,
     TooManySnapshots,
+    TooManyStateBytes,
     TooManyStreams,
+    Unauthenticated,
     UnsupportedMediaType,
     UpgradeRequired,
     VersionInUse,
@@ -114,15 +126,16 @@ from service.messages import Failure
 
 __all__ = [
     "BodyTimeout", "BodyTooLarge", "BundleChanged", "ClientGone", "CommitUnknown",
-    "DeadlineExceeded", "Draining", "EngineUnavailable", "HeadTooLarge", "Internal", "InvalidJson",
-    "InvalidMsgpack", "InvalidRequest", "KeyReused", "MethodNotAllowed", "ModelNotFound",
-    "ModelNotLoaded", "NotFinite", "NotFound", "NotReady", "NtmError", "PointNotKept", "Problem",
-    "QueueFull", "RevisionMismatch", "RouteNotFound", "RowsDiffer", "SequenceEnded",
-    "SequenceExpired", "SequenceNotStarted", "SessionExists", "SessionExpired", "SessionNotFound",
-    "SnapshotExists", "SpecMismatch", "StateDamaged", "StepGap", "StoreAway", "StoreRolledBack",
-    "TooLarge", "TooMany", "TooManyRows", "TooManySessions", "TooManySnapshots", "TooManyStreams",
-    "Unavailable", "UnsupportedMediaType", "UpgradeRequired", "VersionInUse", "WrongShape",
-    "codes", "from_failure",
+    "DeadlineExceeded", "Draining", "EngineUnavailable", "Forbidden", "HeadTooLarge",
+    "HostNotAllowed", "Internal", "InvalidJson", "InvalidMsgpack", "InvalidRequest", "KeyReused",
+    "MethodNotAllowed", "ModelNotFound", "ModelNotLoaded", "NotFinite", "NotFound", "NotReady",
+    "NtmError", "OriginRefused", "PointNotKept", "Problem", "QueueFull", "RateLimited",
+    "RevisionMismatch", "RouteNotFound", "RowsDiffer", "SequenceEnded", "SequenceExpired",
+    "SequenceNotStarted", "SessionExists", "SessionExpired", "SessionNotFound", "SnapshotExists",
+    "SpecMismatch", "StateDamaged", "StepGap", "StoreAway", "StoreRolledBack", "TooLarge",
+    "TooMany", "TooManyRows", "TooManySessions", "TooManySnapshots", "TooManyStateBytes",
+    "TooManyStreams", "Unauthenticated", "Unavailable", "UnsupportedMediaType", "UpgradeRequired",
+    "VersionInUse", "WrongShape", "codes", "from_failure",
 ]  # fmt: skip
 
 

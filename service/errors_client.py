@@ -35,6 +35,30 @@ class NotFinite(InvalidRequest):
     code, title = "not_finite", "A number is not a finite float32"
 
 
+class HostNotAllowed(InvalidRequest):
+    """The Host header names another server than this one."""
+
+    code, title = "host_not_allowed", "The server does not go by this name"
+
+
+class Unauthenticated(NtmError):
+    """No key, or one that is unknown, revoked or expired."""
+
+    status, code, title = 401, "unauthenticated", "The request needs a key"
+
+
+class Forbidden(NtmError):
+    """The key has not the scope that the route asks for."""
+
+    status, code, title = 403, "forbidden", "The key does not reach so far"
+
+
+class OriginRefused(NtmError):
+    """A page of another site sent the request through somebody's browser."""
+
+    status, code, title = 403, "origin_refused", "Pages of this site may not call the server"
+
+
 class NotFound(NtmError):
     """There is nothing here."""
 
@@ -186,15 +210,21 @@ class TooMany(NtmError):
 
 
 class QueueFull(TooMany):
-    """NTM_MAX_QUEUE requests wait already."""
+    """NTM_MAX_QUEUE requests wait already, or the tenant's share of them."""
 
     code, title = "queue_full", "The model's queue is full"
 
 
 class TooManySessions(TooMany):
-    """NTM_MAX_SESSIONS sessions live already."""
+    """NTM_MAX_SESSIONS sessions live already, or NTM_TENANT_SESSIONS of the tenant."""
 
     code, title = "too_many_sessions", "There are too many sessions"
+
+
+class TooManyStateBytes(TooMany):
+    """The tenant's sessions would keep more than NTM_TENANT_STATE_BYTES of state."""
+
+    code, title = "too_many_state_bytes", "The tenant's sessions keep too much state"
 
 
 class TooManySnapshots(TooMany):
@@ -204,9 +234,15 @@ class TooManySnapshots(TooMany):
 
 
 class TooManyStreams(TooMany):
-    """NTM_MAX_STREAMS are open already."""
+    """NTM_MAX_STREAMS are open already, or NTM_TENANT_STREAMS of the tenant."""
 
     code, title = "too_many_streams", "There are too many open streams"
+
+
+class RateLimited(TooMany):
+    """The tenant sends more than NTM_TENANT_REQUESTS_S requests a second."""
+
+    code, title = "rate_limited", "The tenant sends too many requests"
 
 
 class UpgradeRequired(NtmError):

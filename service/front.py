@@ -34,14 +34,14 @@ def main(argv: list[str]) -> int:
     lifeline.hold(os.environ)
     try:
         settings = Settings.from_env(os.environ)
+        logs.configure(settings)
+        serving = server(settings, arguments.number)
     except SettingsError as error:
         print(error, file=sys.stderr)
         return os.EX_CONFIG
-    logs.configure(settings.log_level)
     gc.freeze()
     gc.set_threshold(COLLECTED_AFTER)
-    listener = socket.socket(fileno=arguments.fd)
-    server(settings, arguments.number).run(sockets=[listener])
+    serving.run(sockets=[socket.socket(fileno=arguments.fd)])
     return 0
 
 
@@ -77,6 +77,8 @@ def server(settings: Settings, number: int = 0) -> uvicorn.Server:
             server_header=False,
             proxy_headers=False,
             backlog=BACKLOG,
+            ssl_certfile=settings.tls_cert or None,
+            ssl_keyfile=settings.tls_key or None,
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=max(1, round(settings.drain_s)),
         ),

@@ -3,32 +3,65 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from litestar import Request
+from litestar.connection import ASGIConnection
+from litestar.handlers.base import BaseRouteHandler
 from litestar.response.base import ASGIResponse
 from msgspec.structs import replace
 
 from service import wire
+from service.gate import Gate
+from service.keys import Identity
 from service.link import EngineLink
 from service.metrics import FrontMetrics
-from service.requests import TENANT as TENANT
+from service.request_ids import RequestIds
 from service.results import SessionInfo, SnapshotInfo
 from service.settings import Settings
 from service.stream.streams import Streams
+
+if TYPE_CHECKING:
+    from service.spans import Tracer  # its packages come with the otel extra
 
 KEY = "front"
 
 
 class FrontState(msgspec.Struct, frozen=True):
-    """One app's settings, link to the engine and metrics."""
+    """One app's settings, link to the engine, metrics, and who may come in."""
 
     settings: Settings
     link: EngineLink
     metrics: FrontMetrics
     draining: asyncio.Event  # set at SIGTERM
     streams: Streams
+    gate: Gate
+    ids: RequestIds
+    tracer: Tracer | None = None  # where NTM_TRACES is 1
+
+
+async def let_in(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """Guard of every route. A route that says no scope is the admin's.
+
+    Awaited though it waits for nothing: Litestar runs a plain function in a thread.
+    """
+    scope = handler.opt.get("scope", "admin")
+    if scope == "open":
+        return
+    front: FrontState = connection.app.state[KEY]
+    found = front.gate.admit(dict(connection.scope["headers"]), scope)
+    connection.scope["state"]["identity"] = found
+
+
+def identity_of(request: ASGIConnection[Any, Any, Any, Any]) -> Identity:
+    """Who sent a request that was let in."""
+    return request.scope["state"]["identity"]
+
+
+def tenant_of(request: ASGIConnection[Any, Any, Any, Any]) -> str:
+    """Whose sessions a request is about."""
+    return identity_of(request).tenant
 
 
 def front_of(request: Request[Any, Any, Any]) -> FrontState:

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import random
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import msgspec
 
@@ -23,6 +23,9 @@ from service.errors import (
 from service.frames import FrameReader, frames_of
 from service.messages import Call, Reply
 from service.requests import Request, Sequence
+
+if TYPE_CHECKING:
+    from service.spans import Tracer
 
 T = TypeVar("T")
 Receive = Callable[[], Awaitable[Any]]  # ASGI's
@@ -76,8 +79,8 @@ class Pending:
 class EngineLink(asyncio.Protocol):
     """Calls the engine behind a Unix socket, and connects again when it goes away."""
 
-    def __init__(self, path: str, timeout_s: float) -> None:
-        self._path, self.timeout_s = path, timeout_s
+    def __init__(self, path: str, timeout_s: float, tracer: Tracer | None = None) -> None:
+        self._path, self.timeout_s, self._tracer = path, timeout_s, tracer
         self._pending: dict[int, Pending] = {}
         self._outbox: list[Call] = []
         self._number = 0
@@ -138,7 +141,8 @@ class EngineLink(asyncio.Protocol):
     ) -> Pending:
         loop = asyncio.get_running_loop()
         self._number += 1
-        call = Call(self._number, request, timeout_s, request_id=request_id)
+        trace = "" if self._tracer is None else self._tracer.current()
+        call = Call(self._number, request, timeout_s, request_id=request_id, trace=trace)
         pending = Pending(call, loop.time() + timeout_s + GRACE_S, loop.create_future(), receive)
         self._pending[self._number] = pending
         self._enqueue(call)

@@ -16,13 +16,15 @@ from service.requests import Request
 
 class Call(msgspec.Struct, frozen=True, array_like=True):
     """One request. `timeout_s` is what is left of its deadline; `cancel` names an earlier call
-    whose client has gone, and then `request` is None."""
+    whose client has gone, and then `request` is None; `trace` is the W3C traceparent of the span
+    that the engine's are children of, empty where NTM_TRACES is 0."""
 
     number: int
     request: Request | None
     timeout_s: float = 0.0
     cancel: int = 0
     request_id: str = ""
+    trace: str = ""
 
 
 class Failure(msgspec.Struct, frozen=True, array_like=True):

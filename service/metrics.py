@@ -82,6 +82,9 @@ class FrontMetrics:
             self.streams.labels(kind)
         self.events = Counter("ntm_events_total", "Events sent", ["event"], registry=registry)
         self.engine_up = gauge("ntm_engine_up", "1 where this front is connected to the engine")
+        self.keys_current = gauge(
+            "ntm_keys_current", "1 where the keys in force are those of the file as it is now"
+        )
         build = gauge("ntm_build_info", "1; versions as labels", "version", "python")
         build.labels(package_version(), platform.python_version()).set(1)
         self._counter_of = lru_cache(4096)(self.requests.labels)

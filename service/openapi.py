@@ -18,6 +18,7 @@ from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin, Yaml
 from litestar.openapi.spec import OpenAPIMediaType, Operation, Parameter, RequestBody, Schema
 from litestar.openapi.spec.enums import OpenAPIType
 
+from service import gate
 from service.errors import Problem, RouteNotFound
 from service.metrics import package_version
 
@@ -169,6 +170,10 @@ def config() -> OpenAPIConfig:
         use_handler_docstrings=True,
         render_plugins=[Page(), JsonRenderPlugin(), YamlRenderPlugin()],
         openapi_router=Router(
-            "/schema", route_handlers=[], include_in_schema=False, after_request=_refuse_unknown
+            "/schema",
+            route_handlers=[],
+            include_in_schema=False,
+            after_request=_refuse_unknown,
+            opt=gate.OPEN,
         ),
     )

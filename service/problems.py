@@ -20,8 +20,13 @@ from service.errors import (
     SessionNotFound,
 )
 from service.front_state import front_of
+from service.metrics import FrontMetrics
 from service.openapi import PROBLEM_TYPE
 from service.v2 import errors as v2_errors
+
+FAILED = "the server failed; its log has more under this request id"
+MET = "error"  # in a scope's state: what a WebSocket met, which Litestar itself does not tell
+CODE = "code"  # the same as the code that its answer has
 
 log = logging.getLogger("ntm.front")
 
@@ -35,19 +40,63 @@ EXPECTED: dict[type[NtmError], tuple[str, str]] = {
 
 def answer(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """The answer to a request that met this error."""
-    front = front_of(request)
-    known = as_known(request, error)
-    if isinstance(known, Internal):
-        cause = None if isinstance(error, NtmError) else error  # the engine has logged its own
-        log.error("request %s failed: %s", _id(request), error, exc_info=cause)
-    front.metrics.errors.labels(known.code).inc()
+    known, scope = as_known(request, error), request.scope
+    _note(scope, known, error, front_of(request).metrics)
     _name_both(request, known)
     headers = dict(known.headers)
-    if v2_errors.concerns(request.scope["path"]):
-        text, media_type = v2_errors.body(known), "application/json"
-    else:
-        text, media_type = known.to_body(_id(request)), PROBLEM_TYPE
+    text, media_type = _body(known, scope)
     return Response(text, status_code=known.status, media_type=media_type, headers=headers)
+
+
+async def keep(error: Exception, scope: Any) -> None:
+    """Litestar's hook: keeps what a WebSocket met for service/access.py, which answers it."""
+    if scope["type"] == "websocket":
+        scope["state"][MET] = error
+
+
+def of_socket(scope: Any, error: Exception | None, metrics: FrontMetrics) -> NtmError:
+    """What a WebSocket met, as one of our errors; counted, and logged where it is a defect."""
+    known = error if isinstance(error, NtmError) else Internal(FAILED)
+    if isinstance(error, HTTPException) and "path_template" not in scope:
+        expected, got = "/v1/sessions/{session_id}/stream", scope["path"]
+        known = RouteNotFound(
+            f"a WebSocket: expected {expected}, got {got!r}", expected=expected, got=got
+        )
+    _note(scope, known, error, metrics)
+    return known
+
+
+def unexpected(scope: Any, error: Exception, metrics: FrontMetrics) -> NtmError:
+    """A defect in what answers errors; counted and logged."""
+    known = Internal(FAILED)
+    _note(scope, known, error, metrics)
+    return known
+
+
+def messages(error: NtmError, scope: Any, kind: str) -> tuple[Any, Any]:
+    """The answer as ASGI's messages of this kind: http.response or websocket.http.response."""
+    body, media_type = _body(error, scope)
+    named = error.headers | {"content-type": media_type, "content-length": str(len(body))}
+    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in named.items()]
+    return (
+        {"type": f"{kind}.start", "status": error.status, "headers": headers},
+        {"type": f"{kind}.body", "body": body, "more_body": False},
+    )
+
+
+def _note(scope: Any, known: NtmError, error: Exception | None, metrics: FrontMetrics) -> None:
+    scope["state"][CODE] = known.code
+    metrics.errors.labels(known.code).inc()
+    if isinstance(known, Internal):
+        cause = None if isinstance(error, NtmError) else error  # the engine has logged its own
+        log.error("the request failed: %s", error, exc_info=cause, extra=_about(scope))
+
+
+def _body(error: NtmError, scope: Any) -> tuple[bytes, str]:
+    """The error as the protocol of the path has it, and its media type."""
+    if v2_errors.concerns(scope["path"]):
+        return v2_errors.body(error), "application/json"
+    return error.to_body(scope["state"]["request_id"]), PROBLEM_TYPE
 
 
 def as_known(request: Request[Any, Any, Any], error: Exception) -> NtmError:
@@ -57,7 +106,7 @@ def as_known(request: Request[Any, Any, Any], error: Exception) -> NtmError:
     if isinstance(error, ValidationException):
         return _invalid_parameter(request, error)
     if not isinstance(error, HTTPException):
-        return Internal("the server failed; its log has more under this request id")
+        return Internal(FAILED)
     method, path = request.scope["method"], request.scope["path"]
     match error.status_code:
         case 404:
@@ -75,7 +124,7 @@ def as_known(request: Request[Any, Any, Any], error: Exception) -> NtmError:
         case status if 400 <= status < 500:
             return InvalidRequest(error.detail)
         case _:
-            return Internal("the server failed; its log has more under this request id")
+            return Internal(FAILED)
 
 
 def _invalid_parameter(
@@ -102,5 +151,5 @@ def _name_both(request: Request[Any, Any, Any], error: NtmError) -> None:
                 error.detail += f": expected {expected}, got {got!r}"
 
 
-def _id(request: Request[Any, Any, Any]) -> str:
-    return request.scope["state"]["request_id"]
+def _about(scope: Any) -> dict[str, str]:
+    return {"request_id": scope["state"]["request_id"]}

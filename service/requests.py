@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import msgspec
 
-TENANT = "default"  # everybody, until callers have keys
-
 
 class Guard(msgspec.Struct, frozen=True, array_like=True):
     """What a mutation is conditional on."""
@@ -198,6 +196,12 @@ class Migrate(msgspec.Struct, frozen=True, array_like=True, tag="migrate"):
     guard: Guard
 
 
+class Usage(msgspec.Struct, frozen=True, array_like=True, tag="usage"):
+    """What a tenant's live sessions come to. Result: `UsageInfo`."""
+
+    tenant: str
+
+
 class Statistics(msgspec.Struct, frozen=True, array_like=True, tag="statistics"):
     """What each loaded model has done so far. Result: `list[ModelStatistics]`."""
 
@@ -258,5 +262,6 @@ Request = (
     | Reload
     | Unload
     | Statistics
+    | Usage
     | Watch
 )

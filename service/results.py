@@ -137,6 +137,13 @@ class HistoryRecord(msgspec.Struct, frozen=True):
     outputs: bytes
 
 
+class UsageInfo(msgspec.Struct, frozen=True):
+    """A tenant's live sessions, and the bytes of their states, one a session."""
+
+    sessions: int
+    state_bytes: int
+
+
 class HistoryPage(msgspec.Struct, frozen=True):
     """`before` asks for the next page; None on the last."""
 

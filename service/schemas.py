@@ -147,6 +147,27 @@ class ModelList(msgspec.Struct, frozen=True):
     models: list[ModelSummary]
 
 
+class TenantLimits(msgspec.Struct, frozen=True):
+    """What a tenant may have and do: NTM_TENANT_*."""
+
+    sessions: int
+    state_bytes: int
+    requests_s: float
+    streams: int
+    queue_share: float
+
+
+class TenantAnswer(msgspec.Struct, frozen=True):
+    """Who asks, and what his live sessions come to. Without keys there are no limits of a tenant,
+    and everybody is `default`."""
+
+    tenant: str
+    scopes: list[str]
+    sessions: int
+    state_bytes: int
+    limits: TenantLimits | None
+
+
 class Live(msgspec.Struct, frozen=True):
     """The front process answers."""
 

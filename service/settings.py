@@ -168,6 +168,73 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int,
         Meta(ge=64, description="Bytes of one answer's outputs, kept for a repeat; more get 413."),
     ] = 1 << 20
+    keys: Annotated[
+        str,
+        Meta(
+            description="File of the API keys, which `ntm keys` writes and a server reads anew "
+            "when it changes; empty: everybody may do everything, and no tenant has limits of its "
+            "own."
+        ),
+    ] = ""
+    serve_without_keys: Annotated[
+        bool,
+        Meta(
+            description="1 listens without keys where other machines can reach it too: whoever "
+            "does may do everything."
+        ),
+    ] = False
+    allowed_hosts: Annotated[
+        tuple[str, ...],
+        Meta(
+            extra={"separator": ","},
+            description="Names by which the server may be called, with commas between them, "
+            "*.example.com for all below it; empty: any, but on loopback without keys only its "
+            "own, so that no page can reach it by a name that was made to mean 127.0.0.1.",
+        ),
+    ] = ()
+    cors_origins: Annotated[
+        tuple[str, ...],
+        Meta(
+            extra={"separator": ","},
+            description="Origins whose pages may call the server from a browser, with commas "
+            "between them, like https://app.example.com; empty: none but its own.",
+        ),
+    ] = ()
+    tls_cert: Annotated[
+        str, Meta(description="Certificate chain in PEM: the server then speaks TLS alone.")
+    ] = ""
+    tls_key: Annotated[str, Meta(description="Its private key in PEM.")] = ""
+    tenant_sessions: Annotated[
+        int, Meta(ge=1, description="Live sessions of a tenant; more get 429.")
+    ] = 10_000
+    tenant_state_bytes: Annotated[
+        int,
+        Meta(
+            ge=1,
+            description="Bytes of the states of a tenant's live sessions, one a session; more "
+            "get 429.",
+        ),
+    ] = 1 << 30
+    tenant_requests_s: Annotated[
+        float,
+        Meta(
+            gt=0,
+            description="Requests a second of a tenant, a front process, frames of a stream too; "
+            "more get 429.",
+        ),
+    ] = 10_000.0
+    tenant_streams: Annotated[
+        int, Meta(ge=0, description="Open streams of a tenant, a front process; more get 429.")
+    ] = 128
+    tenant_queue_share: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=1,
+            description="Share of NTM_MAX_QUEUE that one tenant's waiting requests may take; more "
+            "get 429.",
+        ),
+    ] = 0.5
     grpc_port: Annotated[
         int,
         Meta(ge=0, le=65535, description="TCP port for gRPC, with the grpc extra; 0 is none."),
@@ -201,6 +268,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Meta(description="Least level logged.")
     ] = "info"
+    log_format: Annotated[
+        Literal["text", "json"],
+        Meta(description="How lines are logged: text for people, json for what gathers logs."),
+    ] = "text"
+    access_log: Annotated[
+        bool, Meta(description="1 logs a line a request, without paths, queries or headers.")
+    ] = False
+    traces: Annotated[
+        bool,
+        Meta(
+            description="1 sends OpenTelemetry spans to where OTEL_EXPORTER_OTLP_ENDPOINT says, "
+            "with the otel extra."
+        ),
+    ] = False
     threads: Annotated[int, Meta(ge=1, le=1024, description="Threads of one runtime.")] = 1
     engine_socket: Annotated[
         str, Meta(description="Internal: the engine's Unix socket, set by the supervisor.")
@@ -222,7 +303,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def to_env(self) -> dict[str, str]:
         """The variables that give these settings again."""
         return {
-            variable_of(name): _text(getattr(self, name))
+            variable_of(name): _text(getattr(self, name), _HINTS[name])
             for name in self.__struct_fields__
             if name != "engine_socket" or self.engine_socket
         }
@@ -239,7 +320,11 @@ def variable_of(name: str) -> str:
 def table() -> list[tuple[str, str, str]]:
     """Each public setting: variable, default, meaning."""
     return [
-        (variable_of(field.name), _text(field.default), _meta(_HINTS[field.name]).description or "")
+        (
+            variable_of(field.name),
+            _text(field.default, _HINTS[field.name]) or "none",
+            _meta(_HINTS[field.name]).description or "",
+        )
         for field in msgspec.structs.fields(Settings)
         if variable_of(field.name) != ENGINE_SOCKET
     ]
@@ -252,11 +337,13 @@ def _meta(hint: Any) -> Meta:
 def _parse(variable: str, text: str, hint: Any) -> Any:
     value: Any = text.strip()
     if get_origin(hint.__origin__) is tuple:
-        if "://" in text:
+        separator = _separator(hint)
+        if separator == os.pathsep and "://" in text:
             raise SettingsError(
                 f"{variable}: expected folders of this machine, got {text!r}: nothing is fetched"
             )
-        value = [part for part in value.split(os.pathsep) if part]
+        parts = value.split(separator)
+        value = [part.strip() for part in parts if part.strip()]
     try:
         return msgspec.convert(value, hint, strict=False)
     except msgspec.ValidationError:
@@ -278,9 +365,14 @@ def _expected(hint: Any) -> str:
     return f"{kind} {least}" + ("" if meta.le is None else f" to {meta.le:.15g}")
 
 
-def _text(value: Any) -> str:
+def _separator(hint: Any) -> str:
+    """What stands between the parts of a list."""
+    return (_meta(hint).extra or {}).get("separator", os.pathsep)
+
+
+def _text(value: Any, hint: Any) -> str:
     if isinstance(value, tuple):
-        return os.pathsep.join(cast("tuple[str, ...]", value))
+        return _separator(hint).join(cast("tuple[str, ...]", value))
     if isinstance(value, bool):
         return "1" if value else "0"
     return str(value).removesuffix(".0")

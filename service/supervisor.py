@@ -21,7 +21,7 @@ import tempfile
 from collections.abc import Generator
 from pathlib import Path
 
-from service import logs
+from service import exposure, logs, tracing
 from service.announce import announcement, wait_until_ready
 from service.grpc.port import hold
 from service.settings import ENGINE_SOCKET, LIFELINE_FD, PREFIX, Settings, SettingsError, table
@@ -108,7 +108,7 @@ class Supervisor:
         self._lifeline, self._held = os.pipe()  # its write end closes with this process
         environ = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
         environ |= settings.to_env()
-        environ[ENGINE_SOCKET] = str(folder / "engine.sock")
+        environ[ENGINE_SOCKET] = self._socket = str(folder / "engine.sock")
         environ[LIFELINE_FD] = str(self._lifeline)
         self._engine = Child("engine", [engine], environ, (self._lifeline,))
         descriptors = (self._lifeline, listener.fileno())
@@ -139,7 +139,7 @@ class Supervisor:
     async def _tell(self, served: asyncio.Event) -> None:
         """Say where the server is, once it answers."""
         host, port = self._listener.getsockname()[:2]
-        models = await wait_until_ready(host, port)
+        models = await wait_until_ready(self._settings, host, port, self._socket)
         served.set()
         print(announcement(self._settings, host, port, models), flush=True)
 
@@ -159,12 +159,14 @@ def main(argv: list[str]) -> int:
         settings = Settings.from_env(
             os.environ | {name: value for name, value in given.items() if value is not None}
         )
+        exposure.check(settings)
         listener = bind(settings.host, settings.port)
         grpc_port = hold(settings)
+        tracing.check(settings)
     except (SettingsError, OSError) as error:
         print(f"ntm serve: {error}", file=sys.stderr)
         return 2
-    logs.configure(settings.log_level)
+    logs.configure(settings)
     with listener, grpc_port or contextlib.nullcontext(), _folder() as folder:
         return asyncio.run(Supervisor(settings, listener, folder).run())
 

@@ -26,6 +26,7 @@ from service.requests import (
     Snapshot,
     Statistics,
     Unload,
+    Usage,
 )
 from service.results import HealthInfo
 
@@ -75,6 +76,8 @@ async def _of_the_engine(life: Lifecycle, request: Request) -> Any:
             return life.metrics.text()
         case Statistics():
             return [host.statistics.told(*name) for name, host in life.hosts.items()]
+        case Usage():
+            return await life.quotas.usage(request.tenant)
         case Unload():
             return await catalog.unload(life, request)
         case _:

@@ -16,8 +16,8 @@ from service.engine.runtime import BackendError
 from service.engine.sessions import Session
 from service.errors import BundleChanged, InvalidRequest, ModelNotFound, VersionInUse
 from service.folders import find_bundles
-from service.requests import TENANT, Unload
-from service.store.store import Store
+from service.requests import Unload
+from service.store.store import SessionRow, Store
 
 PAGE = 1000  # sessions looked at together
 
@@ -56,15 +56,26 @@ async def refuse_changed(store: Store, bundle: Bundle) -> None:
     """Raises BundleChanged for another bundle than the one that the live sessions of its name and
     version began on."""
     name = (bundle.manifest.name, bundle.manifest.version)
-    cursor, left, now = None, await store.count(name), time()
-    while left:
-        rows = await store.rows(TENANT, cursor, PAGE, name[0])
+    if not await store.count(name):
+        return
+    for tenant in await store.tenants():
+        row = await _live(store, tenant, name)
+        if row is not None:
+            if row.fingerprint != bundle.fingerprint:
+                raise _changed(bundle, "has live sessions")
+            return  # and so did all others, since no other bundle was let in beside them
+
+
+async def _live(store: Store, tenant: str, name: tuple[str, str]) -> SessionRow | None:
+    """A tenant's session of this model and version that has not outlived its TTL."""
+    cursor, more, now = None, True, time()
+    while more:
+        rows = await store.rows(tenant, cursor, PAGE, name[0])
         for row in rows:
             if row.version == name[1] and row.expires_at > now:
-                if row.fingerprint != bundle.fingerprint:
-                    raise _changed(bundle, "has live sessions")
-                return  # and so did all others, since no other bundle was let in beside them
-        cursor, left = rows[-1].id if rows else None, len(rows) == PAGE
+                return row
+        cursor, more = rows[-1].id if rows else None, len(rows) == PAGE
+    return None
 
 
 def _changed(bundle: Bundle, how: str) -> BundleChanged:

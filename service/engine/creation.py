@@ -19,7 +19,7 @@ from service.engine.sessions import (
     draw_id,
     draw_incarnation,
 )
-from service.errors import InvalidRequest, SessionExists, TooManySessions
+from service.errors import InvalidRequest, SessionExists, TooManySessions, TooManyStateBytes
 from service.requests import Create, Guard
 from service.results import SessionInfo
 from service.store.store import (
@@ -75,11 +75,19 @@ async def begin(
     life: Lifecycle, row: SessionRow, checkpoint: Checkpoint, guard: Guard
 ) -> SessionInfo:
     """Write a new session's row and state. Raises NtmError."""
-    if await life.store.count() >= life.settings.max_sessions:
+    try:
+        async with life.quotas.room(row.tenant, life.hosts[row.model, row.version]):
+            return await _begin(life, row, checkpoint, guard)
+    except (TooManySessions, TooManyStateBytes):
         known = await created(life, row.tenant, row.id, guard)
         if known is not None:
             return known
-        raise TooManySessions(f"{life.settings.max_sessions} sessions live: the most allowed")
+        raise
+
+
+async def _begin(
+    life: Lifecycle, row: SessionRow, checkpoint: Checkpoint, guard: Guard
+) -> SessionInfo:
     said = row.version.encode()  # which the session may come to leave
     record = Record("create", 1, row.step, b"", said, 0, guard.key, guard.fingerprint)
     change = Change(row, None, record, checkpoint)

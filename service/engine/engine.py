@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import TYPE_CHECKING, Any
 
 from service.engine import catalog, upkeep
 from service.engine.answers import answer
@@ -26,6 +27,9 @@ from service.results import ModelInfo
 from service.settings import Settings
 from service.store.store import Store, StoreUnavailable
 
+if TYPE_CHECKING:
+    from service.engine.phases import StepTracer
+
 log = logging.getLogger("ntm.engine")
 SWEEP_S = 1.0
 
@@ -33,8 +37,15 @@ SWEEP_S = 1.0
 class Engine:
     """All hosts behind one stream of calls. Lives in one event loop."""
 
-    def __init__(self, settings: Settings, store: Store, metrics: EngineMetrics) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        metrics: EngineMetrics,
+        tracer: StepTracer | None = None,
+    ) -> None:
         self.settings, self.store, self.metrics = settings, store, metrics
+        self._tracer = tracer
         self.draining = False
         self._tasks = Tasks()
         self._stepper = Stepper(settings, store, metrics, self._tasks)
@@ -47,6 +58,7 @@ class Engine:
         self.life.hosts[manifest.name, manifest.version] = host
         host.verify = self._stepper.verify if self.store.shared else None
         host.evicted = self.life.evicted
+        host.tracer = self._tracer
         backend = host.runtime.backend
         self.metrics.models.labels(
             manifest.name, manifest.version, manifest.family, backend.name, backend.device
@@ -115,10 +127,17 @@ class Engine:
                 log.exception("a sweep failed")
 
     async def _answer(self, request: Request, ticket: Ticket) -> None:
+        if self._tracer is None:
+            ticket.reply(await self._result(request))
+            return
+        with self._tracer.call(type(request).__name__.lower(), ticket.trace):
+            result = await self._result(request)
+        ticket.reply(result)
+
+    async def _result(self, request: Request) -> Any:
         if isinstance(request, Reload):
-            ticket.reply(await self.reload(request.model))
-        else:
-            ticket.reply(await answer(self.life, request))
+            return await self.reload(request.model)
+        return await answer(self.life, request)
 
     async def _watch(self, request: Watch, ticket: Ticket) -> None:
         ticket.reply(await watch(self.life, request, ticket))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +22,12 @@ from service.engine.scheduler import Scheduler
 from service.engine.sessions import Session
 from service.engine.statistics import Statistics
 from service.errors import Internal, NotFinite, NtmError
+from service.request_ids import told
 from service.results import ModelInfo
 from service.store.store import Checkpoint, Record
+
+if TYPE_CHECKING:
+    from service.engine.phases import StepTracer
 
 log = logging.getLogger("ntm.engine")
 WATCHED_ROLES = ("read_weights", "write_weights", "usage")
@@ -52,6 +56,7 @@ class Host:
         self.spec_fingerprint = spec_fingerprint(self.manifest.state)
         self.verify: Callable[[Job], None] | None = None
         self.evicted: Callable[[Session, str], None] | None = None  # told of each, and why
+        self.tracer: StepTracer | None = None
         self.watch = [i for i, t in enumerate(runtime.spec) if t.role in WATCHED_ROLES]
 
     @property
@@ -81,7 +86,8 @@ class Host:
         try:
             return True, self._run(batch, rows)
         except Exception as error:  # one bad batch must not take the engine with it
-            log.exception("a batch of %s failed", self.manifest.name)
+            ids = told([name for job in batch for name in job.request_ids])
+            log.exception("a batch of %s failed; requests: %s", self.manifest.name, ids)
             for job in batch:
                 self.give_up(job, Internal(f"the step failed: {type(error).__name__}"))
             return True, []
@@ -137,13 +143,16 @@ class Host:
         try:
             placed = self.placement.take(job)
         except Exception as error:  # one bad state must not take the engine with it
-            log.exception("a session of %s could not be put on the device", self.manifest.name)
+            name, ids = self.manifest.name, told(job.request_ids)
+            log.exception("a session of %s could not be put on the device: %s", name, ids)
             self.give_up(job, Internal(f"placing the session failed: {type(error).__name__}"))
             return False
         if placed:
             waited = monotonic() - job.admitted_at
             self.metrics.queued(self.manifest.name, waited)
             self.statistics.queued(waited)
+            if job.phases is not None:
+                job.phases.enter("step")
         return placed
 
     def _arrive(self) -> None:
@@ -173,7 +182,11 @@ class Host:
         dst = [job.working or INITIAL for job in batch]
         watch = self.watch if any(job.trace for job in batch) else []
         begun = monotonic()
-        out = self.runtime.step(src, dst, x, watch)
+        if self.tracer is None:
+            out = self.runtime.step(src, dst, x, watch)
+        else:
+            with self.tracer.batch(self.manifest, batch, rows):
+                out = self.runtime.step(src, dst, x, watch)
         took = monotonic() - begun
         self.metrics.ticked(self.manifest.name, len(batch), rows, took)
         self.statistics.ticked(len(batch), rows, took)

@@ -13,6 +13,7 @@ from service.requests import Guard, Predict, Steps
 
 if TYPE_CHECKING:
     from service.engine.host import Host
+    from service.engine.phases import Phases
     from service.engine.runtime import Floats
     from service.engine.sessions import Session
     from service.store.store import Change, SessionRow
@@ -22,6 +23,8 @@ class Ticket(Protocol):
     """Where one call's one answer goes. A second answer is dropped."""
 
     job: Job | None  # which it waits for
+    request_id: str
+    trace: str  # the call's: see service/messages.py
 
     def reply(self, result: Any) -> None:
         """Answer with a result struct."""
@@ -51,6 +54,7 @@ class Job:
         "host",
         "left",
         "outputs",
+        "phases",
         "request",
         "rows",
         "session",
@@ -80,6 +84,7 @@ class Job:
         self.done = 0
         self.outputs: list[Floats] = []
         self.watched: list[list[NDArray[Any]]] = []
+        self.phases: Phases | None = None  # its spans, where it is traced
 
     def take(self, y: Floats, watched: list[NDArray[Any]]) -> None:
         """Keep what K rows gave. y: (K, Y); watched: one (K, *dims) a watched tensor."""
@@ -102,8 +107,16 @@ class Job:
         ticket.job = self
         self.tickets.append(ticket)
 
-    def leave(self) -> list[Ticket]:
-        """Those who waited for this job, and wait for it no longer."""
+    @property
+    def request_ids(self) -> list[str]:
+        """Of those who wait for it."""
+        return [ticket.request_id for ticket in self.tickets]
+
+    def leave(self, error: NtmError | None = None) -> list[Ticket]:
+        """Those who waited for this job, and wait for it no longer; where it failed, by what."""
+        if self.phases is not None:
+            self.phases.end(error)
+            self.phases = None
         tickets, self.tickets = self.tickets, []
         for ticket in tickets:
             ticket.job = None
@@ -118,7 +131,7 @@ class Job:
     def fail(self, error: NtmError) -> None:
         """Tell everybody who waits."""
         self.host.statistics.finished(self.admitted_at, ok=False)
-        for ticket in self.leave():
+        for ticket in self.leave(error):
             ticket.fail(error)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from time import time
@@ -10,6 +11,7 @@ from service.engine.feeds import Feeds
 from service.engine.host import Host
 from service.engine.hosts import Hosts, exactly
 from service.engine.metrics import EngineMetrics
+from service.engine.quotas import Quotas
 from service.engine.refused import gone, rolled_back
 from service.engine.sessions import Session
 from service.errors import NtmError, StateDamaged
@@ -28,6 +30,8 @@ from service.store.store import (
     Stored,
 )
 
+log = logging.getLogger("ntm.engine")
+
 
 class Lifecycle:
     """How sessions are found, loaded, moved and let go of.
@@ -44,6 +48,7 @@ class Lifecycle:
     ) -> None:
         self.settings, self.store, self.metrics = settings, store, metrics
         self.hosts: Hosts = {}
+        self.quotas = Quotas(settings, store, self.hosts)
         self.feeds = Feeds(store.bell)
         self.run_anew = run_anew
         self._held: OrderedDict[SessionKey, Session] = OrderedDict()  # least recently used first
@@ -179,6 +184,7 @@ class Lifecycle:
         here = session.row
         if row.incarnation == here.incarnation and row.revision < here.revision:
             self._ahead[here.key] = (here.incarnation, here.revision)
+            log.error("%s", rolled_back(row, here.revision))
         return (row.incarnation, row.revision) != (here.incarnation, here.revision)
 
     def refusal(self, name: str, outcome: Gone | Damaged) -> NtmError:
@@ -186,6 +192,7 @@ class Lifecycle:
         if isinstance(outcome, Gone):
             return gone(name, outcome.reason)
         self.metrics.damaged.inc()
+        log.error("session %s is damaged: %s", name, outcome.detail)
         return StateDamaged(f"session {name!r}: {outcome.detail}")
 
     def is_held(self, session: Session) -> bool:

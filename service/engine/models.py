@@ -60,7 +60,8 @@ def load_host(bundle: Bundle, settings: Settings, metrics: EngineMetrics, models
         slots,
         runtime.slot_bytes,
     )
-    scheduler = Scheduler(settings.max_batch, settings.max_queue)
+    share = settings.tenant_queue_share if settings.keys else 1.0
+    scheduler = Scheduler(settings.max_batch, settings.max_queue, tenant_share=share)
     return Host(bundle, runtime, Arena(slots), scheduler, metrics)
 
 

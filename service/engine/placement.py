@@ -19,6 +19,7 @@ from service.engine.job import Job
 from service.engine.packing import pack, pack_all, unpack, unpack_all
 from service.engine.runtime import Runtime
 from service.engine.sessions import Session
+from service.request_ids import told
 
 log = logging.getLogger("ntm.engine")
 TOGETHER = 8  # one in so many slots is freed at a time
@@ -103,7 +104,9 @@ class Placement:
             states = unpack_all(self.runtime.spec, [s.saved for s in coming if s.saved is not None])
             self.runtime.write([s.slot for s in coming if s.slot is not None], states)
         except Exception:  # one bad state must not take the engine with it
-            log.exception("%d sessions could not be put on the device", len(coming))
+            jobs = [job for session in coming for job in session.jobs]
+            ids = told([name for job in jobs for name in job.request_ids])
+            log.exception("%d sessions could not be put on the device: %s", len(coming), ids)
             for session in coming:
                 self._drop_slot(session)
             return coming

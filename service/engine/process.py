@@ -11,13 +11,13 @@ import logging
 import os
 import signal
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from prometheus_client import disable_created_metrics
 
 from export.bundle import BundleError
-from service import lifeline, logs
+from service import lifeline, logs, request_ids, tracing
 from service.engine import catalog, upkeep
 from service.engine.engine import Engine
 from service.engine.host import Host
@@ -32,6 +32,9 @@ from service.settings import Settings
 from service.store.open import open_store
 from service.store.store import StoreUnavailable
 
+if TYPE_CHECKING:
+    from service.engine.phases import StepTracer
+
 log = logging.getLogger("ntm.engine")
 ENCODER = msgspec.msgpack.Encoder()
 
@@ -39,11 +42,11 @@ ENCODER = msgspec.msgpack.Encoder()
 class FrontTicket:
     """One call of one front, and the way back to it."""
 
-    __slots__ = ("_front", "job", "number")
+    __slots__ = ("_front", "job", "number", "request_id", "trace")
 
-    def __init__(self, front: FrontConnection, number: int) -> None:
+    def __init__(self, front: FrontConnection, call: Call) -> None:
         self._front: FrontConnection | None = front
-        self.number = number
+        self.number, self.request_id, self.trace = call.number, call.request_id, call.trace
         self.job: Job | None = None
 
     def reply(self, result: Any) -> None:
@@ -113,9 +116,11 @@ class FrontConnection(asyncio.Protocol):
             if gone is not None:
                 self._engine.cancel(gone)
             return
-        ticket = FrontTicket(self, call.number)
+        ticket = FrontTicket(self, call)
         self._tickets[call.number] = ticket
+        request_ids.current.set(call.request_id)
         self._engine.handle(call, ticket)
+        request_ids.current.set("")
 
     def _flush(self) -> None:
         replies, self._outbox = self._outbox, []
@@ -135,7 +140,8 @@ async def serve(settings: Settings) -> None:
     asked = asyncio.Event()  # for bundles that may have come too late to be among the first
     loop.add_signal_handler(signal.SIGHUP, asked.set)
     store = await open_store(settings)
-    engine = Engine(settings, store, metrics)
+    tracer = _tracer(settings)
+    engine = Engine(settings, store, metrics, tracer)
     await _add_hosts(engine, load_hosts(settings, metrics))
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -158,6 +164,17 @@ async def serve(settings: Settings) -> None:
             await _hang_up(fronts)
             await upkeep.checkpoint(engine.life)
     await store.close()
+    if tracer is not None:
+        await asyncio.to_thread(tracer.close)
+
+
+def _tracer(settings: Settings) -> StepTracer | None:
+    tracer = tracing.start(settings, "engine")
+    if tracer is None:
+        return None
+    from service.engine.phases import StepTracer
+
+    return StepTracer(tracer)
 
 
 async def _add_hosts(engine: Engine, hosts: list[Host]) -> None:
@@ -187,7 +204,7 @@ async def _hang_up(fronts: set[FrontConnection]) -> None:
 def main() -> int:
     """Run the engine. Returns 0, or 2 where it cannot serve what it was asked to."""
     settings = Settings.from_env(os.environ)
-    logs.configure(settings.log_level)
+    logs.configure(settings)
     lifeline.hold(os.environ)
     disable_created_metrics()  # a series a counter more, and when it began is the process's start
     try:

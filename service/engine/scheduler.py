@@ -8,13 +8,21 @@ works, so neither a busy tenant nor a long request holds up the rest.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Hashable
 from typing import Generic, Protocol, TypeVar
 
 
 class Full(Exception):
-    """No more works are taken in until some have finished."""
+    """No more works are taken in until some have finished. most: how many may wait."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(most)
+        self.most = most
+
+
+class TenantFull(Full):
+    """No more works of this tenant are taken in until some of it have finished."""
 
 
 class Work(Protocol):
@@ -35,22 +43,29 @@ W = TypeVar("W", bound=Work)
 class Scheduler(Generic[W]):
     """The queue of one model.
 
-    max_batch: works a tick; max_queue: works admitted and not finished;
-    max_rows: rows of each work a tick, where all in the batch have as many.
+    max_batch: works a tick; max_queue: works admitted and not finished, of all tenants and, of
+    one, the share of them; max_rows: rows of each work a tick, where all in the batch have as many.
     """
 
-    def __init__(self, max_batch: int, max_queue: int, max_rows: int = 16) -> None:
+    def __init__(
+        self, max_batch: int, max_queue: int, max_rows: int = 16, tenant_share: float = 1.0
+    ) -> None:
         self.max_batch, self.max_queue, self.max_rows = max_batch, max_queue, max_rows
+        self._most_a_tenant = max(1, int(max_queue * tenant_share))
+        self._admitted: Counter[str] = Counter()  # by tenant
         self._turns: dict[str, deque[W]] = {}  # tenant -> its ready works, tenants in turn
         self._lines: dict[Hashable, deque[W]] = {}  # session -> its works, the first is ready
         self.admitted = 0
         self.ready = 0  # queued; one finished meanwhile counts until its turn has come
 
     def admit(self, work: W) -> None:
-        """Queue a work. Raises Full at max_queue."""
+        """Queue a work. Raises Full, and TenantFull where its tenant has its share."""
         if self.admitted >= self.max_queue:
-            raise Full
+            raise Full(self.max_queue)
+        if self._admitted[work.tenant] >= self._most_a_tenant:
+            raise TenantFull(self._most_a_tenant)
         self.admitted += 1
+        self._admitted[work.tenant] += 1
         if work.session is None:
             self._enqueue(work)
             return
@@ -107,6 +122,9 @@ class Scheduler(Generic[W]):
             return
         work.ended = True
         self.admitted -= 1
+        self._admitted[work.tenant] -= 1
+        if not self._admitted[work.tenant]:
+            del self._admitted[work.tenant]
         if work.session is None:
             return
         line = self._lines[work.session]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from time import monotonic
 from typing import Any, NoReturn
 
@@ -34,7 +34,6 @@ from service.errors import (
     SequenceNotStarted,
     SessionExpired,
     SessionNotFound,
-    TooManySessions,
 )
 from service.requests import Sequence
 from service.results import StepsResult
@@ -46,8 +45,9 @@ POLL_S = 0.005  # how often a start looks whether the rows before it are done
 class Beginning:
     """Waits for a first row. None: the store has moved, so it must be tried again."""
 
-    def __init__(self) -> None:
+    def __init__(self, ticket: Ticket) -> None:
         self.job: Job | None = None
+        self.request_id, self.trace = ticket.request_id, ticket.trace
         self.done: asyncio.Future[StepsResult | None] = asyncio.get_running_loop().create_future()
 
     def reply(self, result: Any) -> None:
@@ -133,29 +133,32 @@ class Sequences:
                 while not all(job.ended for job in before):
                     self._left(deadline, ticket)
                     await asyncio.sleep(POLL_S)
-            done = await self._begin(request, old, self._left(deadline, ticket))
+            done = await self._begin(request, old, self._left(deadline, ticket), ticket)
             if done is not None:
                 return done
 
     async def _begin(
-        self, request: Sequence, old: Session | SessionRow | Gone, timeout_s: float
+        self,
+        request: Sequence,
+        old: Session | SessionRow | Gone,
+        timeout_s: float,
+        ticket: Ticket,
     ) -> StepsResult | None:
         life, steps = self._life, request.steps
         host = named(life.hosts, request.model, request.version)
-        most = life.settings.max_sessions
-        if isinstance(old, Gone) and await life.store.count() >= most:
-            raise TooManySessions(f"{most} sessions live: the most allowed")
         row = new_row(steps.tenant, steps.session, host, life.settings.idle_ttl_s)
         born = Session(row, host, life.settings.kept_replies)
         first = [Change(row, None, Record("create", 1, 0), Checkpoint(1, 0, None))]
         if not isinstance(old, Gone):
             was = old.row if isinstance(old, Session) else old
             first.insert(0, Change(was, (was.incarnation, was.revision), ended="replaced"))
-        beginning = Beginning()
+        beginning = Beginning(ticket)
         host.placement.put(born, None)
+        room = life.quotas.room(steps.tenant, host) if isinstance(old, Gone) else nullcontext()
         try:
-            self._stepper.run(steps, born, timeout_s, beginning, first)
-            return await beginning.done
+            async with room:
+                self._stepper.run(steps, born, timeout_s, beginning, first)
+                return await beginning.done
         finally:
             if not life.is_held(born):
                 host.placement.forget(born)

@@ -17,6 +17,7 @@ from service.engine.lifecycle import Lifecycle
 from service.engine.refused import gone, key_reused
 from service.engine.sessions import Session
 from service.errors import CommitUnknown, NtmError, StoreAway
+from service.request_ids import told
 from service.results import PredictResult
 from service.store.store import (
     Change,
@@ -45,15 +46,18 @@ async def settle(life: Lifecycle, host: Host, jobs: list[Job]) -> None:
         if steps:
             await _store(life, steps)
     except StoreUnavailable as error:
-        log.warning("the store is away: %s", error)
+        log.warning("the store is away: %s; requests: %s", error, _who(steps))
         _lose(life, steps, _unknown() if error.sent else StoreAway(str(error)))
     except Exception:
-        log.exception("a commit failed")
+        log.exception("a commit failed; requests: %s", _who(steps))
         _lose(life, steps, _unknown())
 
 
 async def _store(life: Lifecycle, jobs: list[Job]) -> None:
     begun = monotonic()
+    for job in jobs:
+        if job.phases is not None:
+            job.phases.enter("commit")
     changes: list[Change] = []
     last: list[int] = []  # of each job: the one before it begin its session, or there are none
     states = states_of(jobs, life.settings.checkpoint_rows)
@@ -126,6 +130,10 @@ def _lose(life: Lifecycle, jobs: list[Job], error: NtmError) -> None:
         else:
             job.host.give_up(job, error)
             life.run_anew(session_of(job))
+
+
+def _who(jobs: list[Job]) -> str:
+    return told([name for job in jobs for name in job.request_ids])
 
 
 def _unknown() -> CommitUnknown:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextvars import Context
 from time import monotonic
 
 from service.engine.commit import result_of
@@ -13,7 +14,7 @@ from service.engine.job import Job, Ticket, make_job
 from service.engine.lifecycle import Lifecycle
 from service.engine.metrics import EngineMetrics
 from service.engine.refused import key_reused, mismatch
-from service.engine.scheduler import Full
+from service.engine.scheduler import Full, TenantFull
 from service.engine.sessions import Session
 from service.engine.settlement import settle
 from service.engine.tasks import Tasks
@@ -23,6 +24,7 @@ from service.settings import Settings
 from service.store.store import Change, Store
 
 DEADLINES_S = 0.05  # how often they are looked at while jobs wait
+NOBODYS = Context()  # a tick is of many requests: its log lines carry the id of none
 
 
 class Stepper:
@@ -141,10 +143,12 @@ class Stepper:
         scheduler = job.host.scheduler
         try:
             scheduler.admit(job)
-        except Full:
-            full = scheduler.max_queue
-            raise QueueFull(f"{full} requests wait already: the most allowed") from None
+        except Full as full:
+            whose = " of the tenant" if isinstance(full, TenantFull) else ""
+            raise QueueFull(f"{full.most} requests{whose} wait already: the most allowed") from None
         job.join(ticket)
+        if job.host.tracer is not None:
+            job.phases = job.host.tracer.admitted(job, ticket.trace)
         self._jobs.add(job)
         self._kick()
         self._watch()
@@ -152,7 +156,7 @@ class Stepper:
     def _kick(self) -> None:
         if not self._kicked:
             self._kicked = True
-            asyncio.get_running_loop().call_soon(self._tick)
+            asyncio.get_running_loop().call_soon(self._tick, context=NOBODYS)
 
     def _tick(self) -> None:
         """One batch of each model that has work; the loop reads new calls between two ticks."""
@@ -175,7 +179,8 @@ class Stepper:
     def _watch(self) -> None:
         if not self._watching:
             self._watching = True
-            asyncio.get_running_loop().call_later(DEADLINES_S, self._deadlines)
+            loop = asyncio.get_running_loop()
+            loop.call_later(DEADLINES_S, self._deadlines, context=NOBODYS)
 
     def _deadlines(self) -> None:
         """Give up what is past its deadline. A job that is committing gets its true outcome."""

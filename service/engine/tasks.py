@@ -7,6 +7,7 @@ import logging
 from collections.abc import Coroutine
 from typing import Any
 
+from service import request_ids
 from service.engine.job import Ticket
 from service.errors import CommitUnknown, Internal, NtmError, StoreAway
 from service.store.store import StoreUnavailable
@@ -37,6 +38,7 @@ class Tasks:
 
 
 async def _guarded(ticket: Ticket, work: Coroutine[Any, Any, None]) -> None:
+    request_ids.current.set(ticket.request_id)  # of this task alone
     try:
         await work
     except NtmError as error:

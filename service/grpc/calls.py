@@ -7,19 +7,23 @@ from typing import Any
 
 import msgspec
 
-from service.front_state import TENANT, FrontState
+from service.front_state import FrontState
 from service.grpc import convert
 from service.grpc.classes import messages
+from service.keys import Identity
 from service.v2 import metadata, repository, statistics
 from service.v2.infer import Caller, infer
 
 
 class Call(msgspec.Struct, frozen=True):
-    """One request. remaining_s: until the client's deadline; None where it set none."""
+    """One request of somebody. remaining_s: until his deadline; None where he set none; traced:
+    W3C's trace headers, as far as they came."""
 
     front: FrontState
+    identity: Identity
     request_id: str
     remaining_s: float | None
+    traced: dict[str, str] = {}
 
 
 Method = Callable[[Call, Any], Awaitable[Any]]
@@ -99,7 +103,7 @@ async def model_infer(call: Call, message: Any) -> Any:
     request = msgspec.structs.replace(
         request, parameters=within(request.parameters, call.remaining_s)
     )
-    answer = await infer(call.front, request, Caller(TENANT, call.request_id))
+    answer = await infer(call.front, request, Caller(call.identity.tenant, call.request_id))
     return convert.infer_response(answer, raw=bool(message.raw_input_contents))
 
 
@@ -112,16 +116,16 @@ def within(parameters: dict[str, Any], remaining_s: float | None) -> dict[str, A
     return parameters if 0 < timeout <= left or timeout < 0 else parameters | {"timeout": left}
 
 
-METHODS: dict[str, Method] = {
-    "ServerLive": server_live,
-    "ServerReady": server_ready,
-    "ModelReady": model_ready,
-    "ServerMetadata": server_metadata,
-    "ModelMetadata": model_metadata,
-    "ModelConfig": model_config,
-    "ModelStatistics": model_statistics,
-    "ModelInfer": model_infer,
-    "RepositoryIndex": repository_index,
-    "RepositoryModelLoad": repository_model_load,
-    "RepositoryModelUnload": repository_model_unload,
+METHODS: dict[str, tuple[Method, str]] = {  # and the scope that it takes
+    "ServerLive": (server_live, "open"),
+    "ServerReady": (server_ready, "open"),
+    "ModelReady": (model_ready, "read"),
+    "ServerMetadata": (server_metadata, "open"),
+    "ModelMetadata": (model_metadata, "read"),
+    "ModelConfig": (model_config, "read"),
+    "ModelStatistics": (model_statistics, "admin"),
+    "ModelInfer": (model_infer, "step"),
+    "RepositoryIndex": (repository_index, "read"),
+    "RepositoryModelLoad": (repository_model_load, "admin"),
+    "RepositoryModelUnload": (repository_model_unload, "admin"),
 }

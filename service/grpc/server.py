@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
+from pathlib import Path
 from typing import Any
 
+import grpc
 from grpc import aio
 
 from service.front_state import FrontState
@@ -27,9 +29,10 @@ async def serving(front: FrontState) -> AsyncGenerator[int]:
     """
     settings = front.settings
     server: Any = aio.server(options=_options(settings.max_body_bytes))
-    server.add_generic_rpc_handlers((Handlers(front).generic(),))
+    handlers = Handlers(front)
+    server.add_generic_rpc_handlers((handlers.generic(), handlers.unknown()))
     try:
-        port = server.add_insecure_port(_address(settings))
+        port = _listen(server, settings)
     except RuntimeError as error:
         raise OSError(f"NTM_GRPC_PORT: cannot listen on {_address(settings)}") from error
     await server.start()
@@ -44,6 +47,14 @@ async def serving(front: FrontState) -> AsyncGenerator[int]:
     finally:
         front.draining.set()
         await draining
+
+
+def _listen(server: Any, settings: Settings) -> int:
+    """The port. Raises RuntimeError where it cannot be had."""
+    if not settings.tls_cert:
+        return server.add_insecure_port(_address(settings))
+    pair = (Path(settings.tls_key).read_bytes(), Path(settings.tls_cert).read_bytes())
+    return server.add_secure_port(_address(settings), grpc.ssl_server_credentials([pair]))
 
 
 def _address(settings: Settings) -> str:

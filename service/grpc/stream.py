@@ -36,7 +36,7 @@ class Stream:
         Each request starts, in order, before the next is read, so those of one sequence reach
         the engine in order. Where the call is cancelled, so is what is under way.
         """
-        with self._streams.opened(KIND):
+        with self._streams.opened(KIND, call.identity.tenant):
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._write())
                 while (data := await self._read()) not in (None, EOF):

@@ -9,7 +9,7 @@ from litestar import Request, delete, post
 from litestar.params import FromPath, FromQuery
 from litestar.response.base import ASGIResponse
 
-from service import names, openapi
+from service import gate, names, openapi
 from service.front_state import answer, front_of, request_id
 from service.requests import Reload, Unload
 from service.results import ModelInfo
@@ -25,6 +25,7 @@ AnyRequest = Request[Any, Any, Any]
 
 @post(
     "/v1/models/reload",
+    opt=gate.ADMIN,
     status_code=200,
     responses=openapi.answers(ModelList, 400, 409, 503, 504),
 )
@@ -40,6 +41,7 @@ async def reload_models(request: AnyRequest) -> ASGIResponse:
 
 @delete(
     "/v1/models/{model:str}/versions/{version:str}",
+    opt=gate.ADMIN,
     status_code=204,
     responses=openapi.problems(404, 409, 503, 504),
 )

@@ -8,7 +8,7 @@ import msgspec
 from litestar import Request, get
 from litestar.response.base import ASGIResponse
 
-from service import openapi
+from service import gate, openapi
 from service.errors import NotReady
 from service.front_state import front_of, json_answer, request_id
 from service.requests import Health
@@ -19,13 +19,13 @@ HEALTH = msgspec.msgpack.Decoder(HealthInfo)
 TIMEOUT_S = 2.0
 
 
-@get("/health/live", responses=openapi.answers(Live))
+@get("/health/live", opt=gate.OPEN, responses=openapi.answers(Live))
 async def live() -> ASGIResponse:
     """This front process answers."""
     return json_answer(Live(True))
 
 
-@get("/health/ready", responses=openapi.answers(Ready, 503, 504))
+@get("/health/ready", opt=gate.OPEN, responses=openapi.answers(Ready, 503, 504))
 async def ready(request: Request[Any, Any, Any]) -> ASGIResponse:
     """The engine is there and every model is loaded and warmed; otherwise 503 and the reason."""
     front = front_of(request)

@@ -8,6 +8,7 @@ import msgspec
 from litestar import Request, get
 from litestar.response.base import ASGIResponse
 
+from service import gate
 from service.errors import NtmError
 from service.front_state import front_of, request_id
 from service.metrics import CONTENT_TYPE
@@ -17,11 +18,10 @@ TEXT = msgspec.msgpack.Decoder(bytes)
 TIMEOUT_S = 2.0
 
 
-@get("/metrics", include_in_schema=False)
+@get("/metrics", opt=gate.ADMIN, include_in_schema=False)
 async def metrics(request: Request[Any, Any, Any]) -> ASGIResponse:
     """The fronts' samples, then the engine's. Without an engine: the fronts' alone."""
     front = front_of(request)
-    front.metrics.engine_up.set(front.link.connected)
     try:
         engine = await front.link.call(
             TEXT, Metrics(), request_id=request_id(request), timeout_s=TIMEOUT_S

@@ -9,7 +9,7 @@ from litestar import Request, get
 from litestar.params import FromQuery
 from litestar.response.base import ASGIResponse
 
-from service import names, openapi
+from service import gate, names, openapi
 from service.errors import ModelNotFound
 from service.front_state import FrontState, answer, front_of, request_id
 from service.requests import ListModels
@@ -21,14 +21,14 @@ from service.versions import order
 MODELS = msgspec.msgpack.Decoder(list[ModelInfo])
 
 
-@get("/v1/models", responses=openapi.answers(ModelList, 503, 504))
+@get("/v1/models", opt=gate.READ, responses=openapi.answers(ModelList, 503, 504))
 async def list_models(request: Request[Any, Any, Any]) -> ASGIResponse:
     """Every loaded model, and what runs it."""
     infos = await front_of(request).link.call(MODELS, ListModels(), request_id=request_id(request))
     return answer(request, ModelList([summary(info) for info in infos]))
 
 
-@get("/v1/models/{model:str}", responses=openapi.answers(ModelDetail, 404, 503, 504))
+@get("/v1/models/{model:str}", opt=gate.READ, responses=openapi.answers(ModelDetail, 404, 503, 504))
 async def describe_model(
     request: Request[Any, Any, Any], version: FromQuery[str | None] = None
 ) -> ASGIResponse:

@@ -8,9 +8,9 @@ import msgspec
 from litestar import Request, get, post
 from litestar.response.base import ASGIResponse
 
-from service import guards, names, openapi, wire
+from service import gate, guards, names, openapi, wire
 from service.errors import InvalidRequest
-from service.front_state import TENANT, answer, answer_once, front_of, request_id
+from service.front_state import answer, answer_once, front_of, request_id, tenant_of
 from service.guards import etag
 from service.requests import Fork, Guard, ListSnapshots, Migrate, Point, Reset, Restore, Snapshot
 from service.requests import Request as EngineRequest
@@ -44,6 +44,7 @@ MOVES = (400, 404, 410, 412, 413, 415, 422, 503, 504)
 
 @post(
     "/v1/sessions/{session_id:str}/reset",
+    opt=gate.STEP,
     status_code=200,
     operation_class=openapi.takes(openapi.KEY, openapi.MATCH, body=EmptyBody, required=False),
     responses=openapi.answers(MovedAnswer, *MOVES),
@@ -51,11 +52,12 @@ MOVES = (400, 404, 410, 412, 413, 415, 422, 503, 504)
 async def reset_session(request: AnyRequest) -> ASGIResponse:
     """Back to the initial state and step 0. The history stays, so this too can be undone."""
     _, guard = await _wanted(request, EMPTY_BODY, EmptyBody())
-    return await _move(request, Reset(TENANT, session_id(request), guard))
+    return await _move(request, Reset(tenant_of(request), session_id(request), guard))
 
 
 @post(
     "/v1/sessions/{session_id:str}/restore",
+    opt=gate.STEP,
     status_code=200,
     operation_class=openapi.takes(openapi.KEY, openapi.MATCH, body=PointBody),
     responses=openapi.answers(MovedAnswer, *MOVES),
@@ -64,11 +66,12 @@ async def restore_session(request: AnyRequest) -> ASGIResponse:
     """Back to a snapshot, a step or a revision that is kept."""
     wanted, guard = await _wanted(request, POINT_BODY, None)
     point = _point(wanted, least=1)
-    return await _move(request, Restore(TENANT, session_id(request), point, guard))
+    return await _move(request, Restore(tenant_of(request), session_id(request), point, guard))
 
 
 @post(
     "/v1/sessions/{session_id:str}/migrate",
+    opt=gate.STEP,
     status_code=200,
     operation_class=openapi.takes(openapi.KEY, openapi.MATCH, body=MigrateBody),
     responses=openapi.answers(MovedAnswer, *MOVES, 409),
@@ -77,11 +80,14 @@ async def migrate_session(request: AnyRequest) -> ASGIResponse:
     """Go on with another loaded version of the model, where it keeps the same state."""
     wanted, guard = await _wanted(request, MIGRATE_BODY, None)
     names.version(wanted.version)
-    return await _move(request, Migrate(TENANT, session_id(request), wanted.version, guard))
+    return await _move(
+        request, Migrate(tenant_of(request), session_id(request), wanted.version, guard)
+    )
 
 
 @post(
     "/v1/sessions/{session_id:str}/fork",
+    opt=gate.STEP,
     operation_class=openapi.takes(openapi.KEY, openapi.MATCH, body=ForkBody, required=False),
     responses=openapi.answers(SessionInfo, *MOVES, 409, 429, status=201),
 )
@@ -90,7 +96,12 @@ async def fork_session(request: AnyRequest) -> ASGIResponse:
     wanted, guard = await _wanted(request, FORK_BODY, ForkBody())
     names.fresh(wanted.id, "$.id")
     call = Fork(
-        TENANT, session_id(request), _point(wanted, least=0), wanted.id, wanted.idle_ttl_s, guard
+        tenant_of(request),
+        session_id(request),
+        _point(wanted, least=0),
+        wanted.id,
+        wanted.idle_ttl_s,
+        guard,
     )
     info = await _call(request, INFO, call)
     headers = {"location": f"/v1/sessions/{info.id}", "etag": etag(info.incarnation, info.revision)}
@@ -99,6 +110,7 @@ async def fork_session(request: AnyRequest) -> ASGIResponse:
 
 @post(
     "/v1/sessions/{session_id:str}/snapshots",
+    opt=gate.STEP,
     operation_class=openapi.takes(openapi.KEY, openapi.MATCH, body=SnapshotBody, required=False),
     responses=openapi.answers(SnapshotInfo, *MOVES, 409, 429, status=201),
 )
@@ -106,17 +118,18 @@ async def keep_snapshot(request: AnyRequest) -> ASGIResponse:
     """Keep where the session stands, by name, for as long as it lives."""
     wanted, guard = await _wanted(request, SNAPSHOT_BODY, SnapshotBody())
     names.fresh(wanted.name, "$.name")
-    call = Snapshot(TENANT, session_id(request), wanted.name, guard)
+    call = Snapshot(tenant_of(request), session_id(request), wanted.name, guard)
     return answer_once(request, await _call(request, SNAPSHOT, call), {})
 
 
 @get(
     "/v1/sessions/{session_id:str}/snapshots",
+    opt=gate.READ,
     responses=openapi.answers(SnapshotList, 404, 410, 503, 504),
 )
 async def list_snapshots(request: AnyRequest) -> ASGIResponse:
     """The kept points of a session."""
-    call = ListSnapshots(TENANT, session_id(request))
+    call = ListSnapshots(tenant_of(request), session_id(request))
     return answer(request, SnapshotList(await _call(request, SNAPSHOTS, call)))
 
 

@@ -9,8 +9,8 @@ from litestar import Request, get, put
 from litestar.params import QueryParameter
 from litestar.response.base import ASGIResponse
 
-from service import body, guards, openapi, state_file, wire
-from service.front_state import TENANT, answer, answer_in, form_of, front_of, request_id
+from service import body, gate, guards, openapi, state_file, wire
+from service.front_state import answer, answer_in, form_of, front_of, request_id, tenant_of
 from service.guards import etag
 from service.requests import History, Import, Memory
 from service.results import HistoryPage, HistoryRecord, Moved, StateResult
@@ -26,6 +26,7 @@ AnyRequest = Request[Any, Any, Any]
 
 @get(
     "/v1/sessions/{session_id:str}/history",
+    opt=gate.READ,
     responses=openapi.answers(HistoryAnswer, 400, 404, 410, 503, 504),
 )
 async def read_history(
@@ -34,7 +35,7 @@ async def read_history(
     cursor: Annotated[int | None, QueryParameter(ge=1, le=MAX_COUNT)] = None,
 ) -> ASGIResponse:
     """What was done to a session, newest first, as far back as it is kept."""
-    call = History(TENANT, session_id(request), cursor, limit)
+    call = History(tenant_of(request), session_id(request), cursor, limit)
     page = await front_of(request).link.call(PAGE, call, request_id=request_id(request))
     form = form_of(request)
     entries = [_entry(form, record, page) for record in page.records]
@@ -43,11 +44,12 @@ async def read_history(
 
 @get(
     "/v1/sessions/{session_id:str}/state",
+    opt=gate.READ,
     responses=openapi.problems(404, 410, 503, 504),
 )
 async def export_state(request: AnyRequest) -> ASGIResponse:
     """The committed state as safetensors, with the fingerprint of its spec in the metadata."""
-    call = Memory(TENANT, session_id(request))
+    call = Memory(tenant_of(request), session_id(request))
     found = await front_of(request).link.call(STATE, call, request_id=request_id(request))
     headers = {"etag": etag(found.incarnation, found.revision)}
     return ASGIResponse(
@@ -57,6 +59,7 @@ async def export_state(request: AnyRequest) -> ASGIResponse:
 
 @put(
     "/v1/sessions/{session_id:str}/state",
+    opt=gate.STEP,
     operation_class=openapi.takes(openapi.KEY, openapi.MATCH),
     responses=openapi.answers(MovedAnswer, 400, 404, 409, 410, 412, 413, 415, 422, 503, 504),
 )
@@ -74,7 +77,7 @@ async def import_state(request: AnyRequest) -> ASGIResponse:
     )
     taken = state_file.read(data)
     guard = guards.of(head, b"PUT", request.scope["path"].encode(), data)
-    call = Import(TENANT, session, taken.spec, taken.step, taken.tensors, guard)
+    call = Import(tenant_of(request), session, taken.spec, taken.step, taken.tensors, guard)
     moved = await front.link.call(
         MOVED, call, request_id=request_id(request), receive=request.receive
     )

@@ -8,8 +8,8 @@ import msgspec
 from litestar import Request, post
 from litestar.response.base import ASGIResponse
 
-from service import names, openapi, rows, wire
-from service.front_state import TENANT, answer_in, front_of, request_id
+from service import gate, names, openapi, rows, wire
+from service.front_state import answer_in, front_of, request_id, tenant_of
 from service.requests import Predict
 from service.results import PredictResult
 from service.routes.paths import model_name
@@ -21,6 +21,7 @@ RESULT = msgspec.msgpack.Decoder(PredictResult)
 
 @post(
     "/v1/models/{model:str}/predict",
+    opt=gate.STEP,
     status_code=200,
     operation_class=openapi.takes(body=PredictBody),
     responses=openapi.answers(PredictAnswer, 400, 404, 413, 415, 429, 503, 504),
@@ -33,7 +34,7 @@ async def predict(request: Request[Any, Any, Any]) -> ASGIResponse:
     packed, dims = rows.pack(wanted.inputs, front.settings.max_rows)
     done = await front.link.call(
         RESULT,
-        Predict(TENANT, model, names.version(wanted.version), packed, dims),
+        Predict(tenant_of(request), model, names.version(wanted.version), packed, dims),
         request_id=request_id(request),
         receive=request.receive,
     )

@@ -9,15 +9,15 @@ from litestar import Request, delete, get, post
 from litestar.params import FromQuery, QueryParameter
 from litestar.response.base import ASGIResponse
 
-from service import guards, names, openapi, rows, wire
+from service import gate, guards, names, openapi, rows, wire
 from service.front_state import (
-    TENANT,
     answer,
     answer_in,
     answer_once,
     form_of,
     front_of,
     request_id,
+    tenant_of,
 )
 from service.guards import etag
 from service.requests import Create, Delete, Describe, ListSessions, Memory, Steps
@@ -39,6 +39,7 @@ AnyRequest = Request[Any, Any, Any]
 
 @post(
     "/v1/models/{model:str}/sessions",
+    opt=gate.STEP,
     operation_class=openapi.takes(openapi.KEY, body=CreateBody, required=False),
     responses=openapi.answers(SessionInfo, 400, 404, 409, 413, 415, 422, 429, 503, 504, status=201),
 )
@@ -57,7 +58,7 @@ async def create_session(request: AnyRequest) -> ASGIResponse:
         (wanted.id, wanted.version, wanted.idle_ttl_s, state), order="deterministic"
     )
     call = Create(
-        TENANT, model, wanted.version, wanted.id, wanted.idle_ttl_s, state,
+        tenant_of(request), model, wanted.version, wanted.id, wanted.idle_ttl_s, state,
         guards.of(head, b"POST", request.scope["path"].encode(), said),
     )  # fmt: skip
     info = await front.link.call(
@@ -69,6 +70,7 @@ async def create_session(request: AnyRequest) -> ASGIResponse:
 
 @get(
     "/v1/sessions",
+    opt=gate.READ,
     responses=openapi.answers(SessionPage, 400, 503, 504),
 )
 async def list_sessions(
@@ -79,23 +81,25 @@ async def list_sessions(
 ) -> ASGIResponse:
     """A page of sessions in order of id. The answer's cursor, given back, brings the next page."""
     front = front_of(request)
-    call = ListSessions(TENANT, limit, names.cursor(cursor), names.only_model(model))
+    call = ListSessions(tenant_of(request), limit, names.cursor(cursor), names.only_model(model))
     return answer(request, await front.link.call(PAGE, call, request_id=request_id(request)))
 
 
 @get(
     "/v1/sessions/{session_id:str}",
+    opt=gate.READ,
     responses=openapi.answers(SessionInfo, 404, 410, 503, 504),
 )
 async def describe_session(request: AnyRequest) -> ASGIResponse:
     """Where a session stands."""
-    call = Describe(TENANT, session_id(request))
+    call = Describe(tenant_of(request), session_id(request))
     info = await front_of(request).link.call(INFO, call, request_id=request_id(request))
     return answer(request, info, headers=_tagged(info))
 
 
 @delete(
     "/v1/sessions/{session_id:str}",
+    opt=gate.STEP,
     status_code=204,
     operation_class=openapi.takes(openapi.MATCH),
     responses=openapi.problems(400, 404, 410, 412, 503, 504),
@@ -104,12 +108,13 @@ async def end_session(request: AnyRequest) -> None:
     """End a session. Its state is gone."""
     head = dict(request.scope["headers"])
     guard = guards.of(head, b"DELETE", request.scope["path"].encode())
-    call = Delete(TENANT, session_id(request), guard)
+    call = Delete(tenant_of(request), session_id(request), guard)
     await front_of(request).link.call(NOTHING, call, request_id=request_id(request))
 
 
 @post(
     "/v1/sessions/{session_id:str}/steps",
+    opt=gate.STEP,
     status_code=200,
     operation_class=openapi.takes(openapi.KEY, openapi.MATCH, body=StepsBody),
     responses=openapi.answers(StepsAnswer, 400, 404, 410, 412, 413, 415, 422, 429, 503, 504),
@@ -125,7 +130,7 @@ async def step_session(request: AnyRequest) -> ASGIResponse:
     )
     done = await front.link.call(
         STEPS,
-        Steps(TENANT, session, packed, dims, wanted.trace, guard),
+        Steps(tenant_of(request), session, packed, dims, wanted.trace, guard),
         request_id=request_id(request),
         receive=request.receive,
     )
@@ -140,11 +145,12 @@ async def step_session(request: AnyRequest) -> ASGIResponse:
 
 @get(
     "/v1/sessions/{session_id:str}/memory",
+    opt=gate.READ,
     responses=openapi.answers(MemoryAnswer, 404, 410, 503, 504),
 )
 async def read_memory(request: AnyRequest) -> ASGIResponse:
     """The committed state of a session: memory, weights, controller, each by name and role."""
-    call = Memory(TENANT, session_id(request))
+    call = Memory(tenant_of(request), session_id(request))
     found = await front_of(request).link.call(STATE, call, request_id=request_id(request))
     form = form_of(request)
     state = [form.view(tensor) for tensor in found.tensors]

@@ -10,9 +10,10 @@ from litestar.exceptions import WebSocketDisconnect
 from litestar.params import FromQuery
 from litestar.response.base import ASGIResponse
 
-from service import openapi, wire
-from service.errors import NtmError, UpgradeRequired
-from service.front_state import KEY, TENANT, FrontState, front_of, request_id
+from service import gate, openapi, wire
+from service.errors import UpgradeRequired
+from service.front_state import KEY, FrontState, front_of, identity_of, request_id
+from service.keys import Identity
 from service.requests import Describe
 from service.results import SessionInfo
 from service.routes.paths import session_id
@@ -26,6 +27,7 @@ STREAM = "/v1/sessions/{session_id:str}/stream"
 
 @get(
     "/v1/sessions/{session_id:str}/events",
+    opt=gate.READ,
     media_type="text/event-stream",
     responses=openapi.problems(400, 404, 410, 429, 503, 504),
 )
@@ -35,11 +37,11 @@ async def watch_session(
     """What happens to a session, as server-sent events. `Last-Event-ID` goes on where it says."""
     head = dict(request.scope["headers"])
     after = events.position_of(head.get(b"last-event-id", b""))
-    subject = Subject(TENANT, session_id(request), after, events.included(include))
+    subject = Subject(identity_of(request), session_id(request), after, events.included(include))
     return EventStream(front_of(request), subject, request_id(request))
 
 
-@get(STREAM, responses=openapi.problems(426))
+@get(STREAM, opt=gate.OPEN, responses=openapi.problems(426))
 async def explain_stream() -> None:
     """Rows in and out over a WebSocket, which this path is for; a plain GET gets 426."""
     raise UpgradeRequired(
@@ -50,43 +52,29 @@ async def explain_stream() -> None:
     )
 
 
-@websocket(STREAM)
+@websocket(STREAM, opt=gate.STEP)
 async def stream_rows(socket: WebSocket[Any, Any, Any]) -> None:
-    """Rows in, rows out, many in flight."""
+    """Rows in, rows out, many in flight. Raises NtmError, with which the handshake is refused."""
     front: FrontState = socket.app.state[KEY]
     try:
-        with front.streams.opened("websocket"):
-            await _stream(front, socket, socket.scope["state"]["request_id"])
-    except NtmError as error:
-        await _refuse(front, socket, error)
+        identity = identity_of(socket)
+        with front.streams.opened("websocket", identity.tenant):
+            await _stream(front, socket, identity, socket.scope["state"]["request_id"])
     except (WebSocketDisconnect, OSError):
         return  # the client has left
 
 
-async def _stream(front: FrontState, socket: WebSocket[Any, Any, Any], request_id: str) -> None:
+async def _stream(
+    front: FrontState, socket: WebSocket[Any, Any, Any], identity: Identity, request_id: str
+) -> None:
     """Raises NtmError before the socket is accepted, and only then."""
-    call = Describe(TENANT, session_id(socket))
+    call = Describe(identity.tenant, session_id(socket))
     info = await front.link.call(INFO, call, request_id=request_id)
     await socket.accept()
     form = wire.form_of(dict(socket.scope["headers"]))
     first = frames.written(form, info)
     kind = "text" if isinstance(first, str) else "bytes"
     await socket.send({"type": "websocket.send", kind: first})  # pyright: ignore[reportArgumentType]
-    close = await RowStream(front, socket, info, request_id).run()
+    close = await RowStream(front, socket, info, identity, request_id).run()
     if close is not None:
         await socket.close(*close)
-
-
-async def _refuse(front: FrontState, socket: WebSocket[Any, Any, Any], error: NtmError) -> None:
-    """Answer a handshake with problem details."""
-    front.metrics.errors.labels(error.code).inc()
-    body = error.to_body(socket.scope["state"]["request_id"])
-    named = [(name.encode(), value.encode()) for name, value in error.headers.items()]
-    headers = [(b"content-type", openapi.PROBLEM_TYPE.encode()), *named]
-    start = {
-        "type": "websocket.http.response.start", "status": error.status, "headers": headers
-    }  # fmt: skip
-    await socket.receive()
-    await socket.send(start)  # pyright: ignore[reportArgumentType]
-    end = {"type": "websocket.http.response.body", "body": body, "more_body": False}
-    await socket.send(end)  # pyright: ignore[reportArgumentType]

@@ -8,8 +8,8 @@ import msgspec
 from litestar import Request, get, post
 from litestar.response.base import ASGIResponse
 
-from service import body, depth
-from service.front_state import TENANT, Answer, FrontState, front_of, json_answer, request_id
+from service import body, depth, gate
+from service.front_state import Answer, FrontState, front_of, json_answer, request_id, tenant_of
 from service.v2 import binary, compression, metadata, repository, statistics
 from service.v2.infer import Caller, infer
 from service.v2.statistics import ModelStats
@@ -55,19 +55,19 @@ def _of_model(tail: str = "") -> Paths:
     return [f"{model}{tail}", f"{model}/versions/{{version:str}}{tail}"]
 
 
-@get("/v2", include_in_schema=False)
+@get("/v2", opt=gate.OPEN, include_in_schema=False)
 async def describe_server() -> ASGIResponse:
     """The server's name, version and extensions."""
     return json_answer(metadata.server_metadata())
 
 
-@get("/v2/health/live", include_in_schema=False)
+@get("/v2/health/live", opt=gate.OPEN, include_in_schema=False)
 async def server_live() -> ASGIResponse:
     """This front process answers."""
     return json_answer(Liveness(True))
 
 
-@get("/v2/health/ready", include_in_schema=False)
+@get("/v2/health/ready", opt=gate.OPEN, include_in_schema=False)
 async def server_ready(request: AnyRequest) -> ASGIResponse:
     """The engine is there and every model is loaded and warmed; otherwise 400 and the reason."""
     found = await metadata.server_ready(front_of(request), request_id(request))
@@ -76,39 +76,39 @@ async def server_ready(request: AnyRequest) -> ASGIResponse:
     return json_answer(Readiness(False, f"not_ready: {found.reason}"), 400)
 
 
-@get(_of_model("/ready"), include_in_schema=False)
+@get(_of_model("/ready"), opt=gate.READ, include_in_schema=False)
 async def model_ready(request: AnyRequest) -> ASGIResponse:
     """The model, and the version where one is named, is loaded; otherwise 404."""
     await metadata.versions_of(*_asked(request))
     return json_answer(Readiness(True))
 
 
-@get(_of_model(), include_in_schema=False)
+@get(_of_model(), opt=gate.READ, include_in_schema=False)
 async def describe(request: AnyRequest) -> ASGIResponse:
     """A model's loaded versions, its input and its output."""
     return json_answer(await metadata.model_metadata(*_asked(request)))
 
 
-@get(_of_model("/config"), include_in_schema=False)
+@get(_of_model("/config"), opt=gate.READ, include_in_schema=False)
 async def configuration(request: AnyRequest) -> ASGIResponse:
     """A model as Triton's configuration."""
     return json_answer(await metadata.model_config(*_asked(request)))
 
 
-@get(_of_model("/stats"), include_in_schema=False)
+@get(_of_model("/stats"), opt=gate.ADMIN, include_in_schema=False)
 async def model_statistics(request: AnyRequest) -> ASGIResponse:
     """What was run of a model, by version."""
     return json_answer(StatsAnswer(await statistics.statistics(*_asked(request))))
 
 
-@get("/v2/models/stats", include_in_schema=False)
+@get("/v2/models/stats", opt=gate.ADMIN, include_in_schema=False)
 async def all_statistics(request: AnyRequest) -> ASGIResponse:
     """What was run of all models."""
     found = await statistics.statistics(front_of(request), None, None, request_id(request))
     return json_answer(StatsAnswer(found))
 
 
-@post(_of_model("/infer"), status_code=200, include_in_schema=False)
+@post(_of_model("/infer"), opt=gate.STEP, status_code=200, include_in_schema=False)
 async def infer_model(request: AnyRequest) -> ASGIResponse:
     """Rows in, rows out: of a sequence where the parameters name one, else from fresh state."""
     front, model, version, _ = _asked(request)
@@ -121,12 +121,12 @@ async def infer_model(request: AnyRequest) -> ASGIResponse:
     else:
         depth.check(data if header is None else data[:header], front.settings.max_depth)
         wanted = binary.read(model, version, data, header)
-    caller = Caller(TENANT, request_id(request), request.receive)
+    caller = Caller(tenant_of(request), request_id(request), request.receive)
     answer = await infer(front, wanted.request, caller)
     return _answer(head, *binary.write(answer, wanted.binary))
 
 
-@post("/v2/repository/index", status_code=200, include_in_schema=False)
+@post("/v2/repository/index", opt=gate.READ, status_code=200, include_in_schema=False)
 async def repository_index(request: AnyRequest) -> ASGIResponse:
     """The models that are loaded, and those that could be."""
     wanted = await _repository_body(request)
@@ -134,7 +134,12 @@ async def repository_index(request: AnyRequest) -> ASGIResponse:
     return json_answer(found)
 
 
-@post("/v2/repository/models/{model:str}/load", status_code=200, include_in_schema=False)
+@post(
+    "/v2/repository/models/{model:str}/load",
+    opt=gate.ADMIN,
+    status_code=200,
+    include_in_schema=False,
+)
 async def load_model(request: AnyRequest) -> ASGIResponse:
     """Load what is new of a model under NTM_MODELS."""
     wanted = await _repository_body(request)
@@ -143,7 +148,12 @@ async def load_model(request: AnyRequest) -> ASGIResponse:
     return json_answer({})
 
 
-@post("/v2/repository/models/{model:str}/unload", status_code=200, include_in_schema=False)
+@post(
+    "/v2/repository/models/{model:str}/unload",
+    opt=gate.ADMIN,
+    status_code=200,
+    include_in_schema=False,
+)
 async def unload_model(request: AnyRequest) -> ASGIResponse:
     """Serve a model no longer. While it has live sessions only with the parameter force."""
     wanted = await _repository_body(request)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_left
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from itertools import islice
 from time import time
@@ -73,7 +73,7 @@ class MemoryStore:
         self._tenants: dict[str, Any] = {}  # tenant -> SortedDict of id -> _Entry
         self._tombstones: OrderedDict[SessionKey, tuple[str, float]] = OrderedDict()
         self._expiry: list[tuple[float, SessionKey]] = []
-        self._counts: dict[tuple[str, str], int] = {}
+        self._counts: Counter[tuple[str, str, str]] = Counter()  # by tenant, model, version
 
     async def commit(self, changes: Sequence[Change]) -> list[Outcome]:
         """See `Store`."""
@@ -163,7 +163,17 @@ class MemoryStore:
 
     async def count(self, model: tuple[str, str] | None = None) -> int:
         """See `Store`."""
-        return sum(self._counts.values()) if model is None else self._counts.get(model, 0)
+        return sum(n for (_, *of), n in self._counts.items() if model in (None, tuple(of)))
+
+    async def usage(self, tenant: str) -> dict[tuple[str, str], int]:
+        """See `Store`."""
+        return {
+            (model, version): n for (t, model, version), n in self._counts.items() if t == tenant
+        }
+
+    async def tenants(self) -> list[str]:
+        """See `Store`."""
+        return list(self._tenants)
 
     async def close(self) -> None:
         """See `Store`."""
@@ -266,5 +276,7 @@ class MemoryStore:
             heapq.heapify(self._expiry)
 
     def _count(self, row: SessionRow, by: int) -> None:
-        model = (row.model, row.version)
-        self._counts[model] = self._counts.get(model, 0) + by
+        of = (row.tenant, row.model, row.version)
+        self._counts[of] += by
+        if not self._counts[of]:
+            del self._counts[of]

@@ -200,6 +200,14 @@ class RedisStore:
         """See `Store`."""
         return await self._index.count(model)
 
+    async def usage(self, tenant: str) -> dict[tuple[str, str], int]:
+        """See `Store`."""
+        return await self._index.usage(tenant)
+
+    async def tenants(self) -> list[str]:
+        """See `Store`."""
+        return await self._index.tenants()
+
     async def close(self) -> None:
         """See `Store`."""
         await self.bell.close()
@@ -222,7 +230,7 @@ class RedisStore:
                 gone.append(Entry(*change.row.key, answer[2].decode()))
             elif committed and answer[1] != tag.encode():
                 held = Entry(*change.row.key, answer[2].decode())
-                commands += [*assign(held, tag), withdraw(held, answer[1].decode())]
+                commands += [*assign(held, tag), *withdraw(held, answer[1].decode())]
         await self._index.write(commands)
         await self._index.leave(gone)
 

@@ -20,6 +20,7 @@ from service.store.store import SessionKey, SessionRow
 
 EXPIRY = "ntm:expiry"  # sorted set: an entry of every session, by when it is next looked at
 MODELS = "ntm:models"  # set: every model and version that ever had a session
+TENANTS = "ntm:tenants"  # set: everybody who ever had one
 GHOST_S = 60.0  # creating a session takes far less
 PAGE = 64
 
@@ -56,6 +57,12 @@ def tag_of(model: str, version: str) -> str:
     return f"{quote(model, safe='')}/{quote(version, safe='')}"
 
 
+def model_of(tag: str) -> tuple[str, str]:
+    """The model and version that a tag names."""
+    model, version = tag.split("/")
+    return unquote(model), unquote(version)
+
+
 class Index:
     """The lists, over a link. Every method may raise StoreUnavailable."""
 
@@ -74,7 +81,7 @@ class Index:
         leaving: list[Command] = []
         for entry in entries:
             tenant = _tenant(entry.tenant)
-            leaving += [withdraw(entry, tag.decode()) for tag in tags]
+            leaving += [one for tag in tags for one in withdraw(entry, tag.decode())]
             leaving.append(Command(tenant, ("ZREM", tenant, entry.listed)))
             leaving.append(Command(EXPIRY, ("ZREM", EXPIRY, entry.full)))
         await self.write(leaving)
@@ -135,6 +142,25 @@ class Index:
         (number,) = await self._link.ask(command)
         return int(number)
 
+    async def usage(self, tenant: str) -> dict[tuple[str, str], int]:
+        """A tenant's live sessions by model and version, and its ghosts."""
+        (tags,) = await self._link.ask(Command(MODELS, ("SMEMBERS", MODELS)))
+        places = {tag.decode(): _held(tenant, tag.decode()) for tag in tags}
+        if not places:
+            return {}
+        asked = [Command(place, ("SCARD", place)) for place in places.values()]
+        numbers = await self._link.ask(*asked)
+        return {
+            model_of(tag): int(number)
+            for tag, number in zip(places, numbers, strict=True)
+            if number
+        }
+
+    async def tenants(self) -> list[str]:
+        """Everybody who ever had a session."""
+        (names,) = await self._link.ask(Command(TENANTS, ("SMEMBERS", TENANTS)))
+        return sorted(unquote(name.decode()) for name in names)
+
     async def _living(self, entries: Sequence[Entry]) -> list[SessionRow | None]:
         """The row of each entry; None for a ghost, removed once it is old, and a damaged one."""
         places = [keys_of(SessionKey(entry.tenant, entry.id))[0] for entry in entries]
@@ -157,23 +183,28 @@ def enter(entry: Entry, tag: str, expires_at: float) -> list[Command]:
     return [
         Command(EXPIRY, ("ZADD", EXPIRY, repr(float(expires_at)), entry.full)),
         Command(tenant, ("ZADD", tenant, 0, entry.listed)),
+        Command(TENANTS, ("SADD", TENANTS, quote(entry.tenant, safe=""))),
         *assign(entry, tag),
     ]
 
 
 def assign(entry: Entry, tag: str) -> list[Command]:
     """Count a session to a model and version."""
-    models = _sessions(tag)
+    models, held = _sessions(tag), _held(entry.tenant, tag)
     return [
         Command(models, ("SADD", models, entry.full)),
+        Command(held, ("SADD", held, entry.listed)),
         Command(MODELS, ("SADD", MODELS, tag)),
     ]
 
 
-def withdraw(entry: Entry, tag: str) -> Command:
+def withdraw(entry: Entry, tag: str) -> list[Command]:
     """Count a session to a model and version no more."""
-    models = _sessions(tag)
-    return Command(models, ("SREM", models, entry.full))
+    models, held = _sessions(tag), _held(entry.tenant, tag)
+    return [
+        Command(models, ("SREM", models, entry.full)),
+        Command(held, ("SREM", held, entry.listed)),
+    ]
 
 
 def _tenant(tenant: str) -> str:
@@ -182,6 +213,10 @@ def _tenant(tenant: str) -> str:
 
 def _sessions(tag: str) -> str:
     return f"ntm:model:{tag}"
+
+
+def _held(tenant: str, tag: str) -> str:
+    return f"ntm:held:{quote(tenant, safe='')}:{tag}"
 
 
 def _listed(tenant: str, text: str) -> Entry:

@@ -164,7 +164,16 @@ class SqliteStore:
     async def count(self, model: tuple[str, str] | None = None) -> int:
         """See `Store`."""
         counts = self._parts.ledger.counts
-        return sum(counts.values()) if model is None else counts.get(model, 0)
+        return sum(n for (_, *of), n in counts.items() if model in (None, tuple(of)))
+
+    async def usage(self, tenant: str) -> dict[tuple[str, str], int]:
+        """See `Store`."""
+        counts = self._parts.ledger.counts
+        return {(model, version): n for (t, model, version), n in counts.items() if t == tenant}
+
+    async def tenants(self) -> list[str]:
+        """See `Store`."""
+        return sorted({tenant for tenant, _, _ in self._parts.ledger.counts})
 
     async def close(self) -> None:
         """See `Store`."""

@@ -164,8 +164,8 @@ def _counters(db: sqlite3.Connection) -> list[Finding]:
     (wrong,) = db.execute(REFS).fetchone()
     if wrong:
         findings.append(Finding(None, f"{wrong} states are counted wrongly"))
-    counted = "SELECT model, version, live FROM counts WHERE live <> 0"
-    actual = "SELECT model, version, count(*) FROM sessions GROUP BY model, version"
+    counted = "SELECT tenant, model, version, live FROM counts WHERE live <> 0"
+    actual = "SELECT tenant, model, version, count(*) FROM sessions GROUP BY 1, 2, 3"
     if set(db.execute(counted).fetchall()) != set(db.execute(actual).fetchall()):
         findings.append(Finding(None, "sessions are counted wrongly"))
     return findings

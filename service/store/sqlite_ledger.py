@@ -77,8 +77,8 @@ class Ledger:
         self._damaged: dict[SessionKey, Damaged] = {}
 
     @property
-    def counts(self) -> dict[tuple[str, str], int]:
-        """Live sessions by model and version."""
+    def counts(self) -> dict[tuple[str, str, str], int]:
+        """Live sessions by tenant, model and version."""
         return self._pool.counts
 
     @property

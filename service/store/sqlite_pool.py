@@ -26,8 +26,8 @@ BLOBS = _insert("blobs", "blob, body")
 ROWS = f"""UPDATE sessions SET
 ({SESSION_COLUMNS.removeprefix("sid, ")}) = ({", ".join("?" * (SESSION_COLUMNS.count(",")))}),
 due = min(due, ?) WHERE sid = ?"""
-COUNTS = """INSERT INTO counts (model, version, live) VALUES (?, ?, ?)
-ON CONFLICT (model, version) DO UPDATE SET live = live + excluded.live"""
+COUNTS = """INSERT INTO counts (tenant, model, version, live) VALUES (?, ?, ?, ?)
+ON CONFLICT (tenant, model, version) DO UPDATE SET live = live + excluded.live"""
 FREED = "DELETE FROM states WHERE hash = ? AND refs <= 0 RETURNING blob"
 LOOKED_UP = 32  # hashes a query, filled up so that its text stays one
 
@@ -45,7 +45,7 @@ class Pool:
         self._states: dict[bytes, bytes] = {}
         self._refs: Counter[bytes] = Counter()
         self._dropped: list[tuple[int, int, object]] = []
-        self._deltas: Counter[tuple[str, str]] = Counter()
+        self._deltas: Counter[tuple[str, str, str]] = Counter()
         self._sid = self._most("sid", "sessions")
         self._blob = self._most("blob", "blobs")
         self.counts = self._counted()
@@ -56,8 +56,8 @@ class Pool:
         return self._sid
 
     def count(self, row: SessionRow, by: int) -> None:
-        """One session more or less of a model."""
-        self._deltas[row.model, row.version] += by
+        """One session more or less of a tenant and model."""
+        self._deltas[row.tenant, row.model, row.version] += by
 
     def keep(self, state: bytes, body: bytes) -> None:
         """One more checkpoint names a state."""
@@ -144,11 +144,12 @@ class Pool:
         return found
 
     def _flush_counts(self) -> None:
-        deltas = {model: by for model, by in self._deltas.items() if by}
-        self._db.executemany(COUNTS, [(*model, by) for model, by in deltas.items()])
+        deltas = {of: by for of, by in self._deltas.items() if by}
+        self._db.executemany(COUNTS, [(*of, by) for of, by in deltas.items()])
         counts = Counter(self.counts)
         counts.update(deltas)
-        self.counts = dict(counts)  # a new one, since others read it meanwhile
+        # A new one, since others read it meanwhile.
+        self.counts = {of: live for of, live in counts.items() if live}
 
     def _clear(self) -> None:
         for waiting in (self.sessions, self.checkpoints, self.revived, self._dropped):
@@ -159,9 +160,10 @@ class Pool:
     def _most(self, column: str, table: str) -> int:
         return self._db.execute(f"SELECT max({column}) FROM {table}").fetchone()[0] or 0
 
-    def _counted(self) -> dict[tuple[str, str], int]:
-        rows = self._db.execute("SELECT model, version, live FROM counts").fetchall()
-        return {(model, version): live for model, version, live in rows}
+    def _counted(self) -> dict[tuple[str, str, str], int]:
+        """Live sessions by tenant, model and version."""
+        rows = self._db.execute("SELECT * FROM counts WHERE live <> 0").fetchall()
+        return {tuple(of): live for *of, live in rows}
 
 
 def _update(sid: int, row: SessionRow) -> Columns:

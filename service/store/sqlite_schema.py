@@ -97,7 +97,19 @@ CREATE TABLE counts (
 """
 # A tenant's sessions of one model are listed without a look at its others.
 VERSION_2 = "CREATE INDEX sessions_model ON sessions (tenant, model, id);"
-MIGRATIONS = (VERSION_1, VERSION_2)  # the file's user_version counts those that have run
+# A tenant's sessions are counted without a look at them.
+VERSION_3 = """
+DROP TABLE counts;
+CREATE TABLE counts (
+    tenant TEXT NOT NULL,
+    model TEXT NOT NULL,
+    version TEXT NOT NULL,
+    live INTEGER NOT NULL,
+    PRIMARY KEY (tenant, model, version)
+) WITHOUT ROWID;
+INSERT INTO counts SELECT tenant, model, version, count(*) FROM sessions GROUP BY 1, 2, 3;
+"""
+MIGRATIONS = (VERSION_1, VERSION_2, VERSION_3)  # the file's user_version counts those that have run
 
 
 def connect(path: str, synchronous: str = "FULL") -> sqlite3.Connection:

@@ -258,6 +258,14 @@ class Store(Protocol):
         """Live sessions, of one model and version where named."""
         ...
 
+    async def usage(self, tenant: str) -> dict[tuple[str, str], int]:
+        """A tenant's live sessions, by model and version."""
+        ...
+
+    async def tenants(self) -> list[str]:
+        """Everybody who has live sessions, and perhaps some who had."""
+        ...
+
     async def close(self) -> None:
         """Write out what is not, and let go of the store."""
         ...

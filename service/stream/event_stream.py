@@ -8,6 +8,7 @@ only then is the engine asked again; so one who reads slowly is merely behind, a
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 import msgspec
@@ -18,10 +19,12 @@ from service.errors import (
     DeadlineExceeded,
     Draining,
     EngineUnavailable,
+    Internal,
     NtmError,
     StoreAway,
 )
 from service.front_state import FrontState
+from service.keys import Identity
 from service.link import Receive
 from service.requests import Watch
 from service.results import Watched
@@ -34,15 +37,16 @@ AWAY = (EngineUnavailable, Draining, StoreAway, DeadlineExceeded)
 RETRY_MS = 1000  # after which a client that lost the stream comes again
 HEAD = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
-    (b"cache-control", b"no-store"),
     (b"x-accel-buffering", b"no"),  # a proxy that gathers an answer would hold events back
 ]
+
+log = logging.getLogger("ntm.front")
 
 
 class Subject(msgspec.Struct, frozen=True):
     """What is watched, from where on, and what is told of it."""
 
-    tenant: str
+    identity: Identity
     session: str
     after: tuple[str, int] | None
     include: frozenset[str]
@@ -51,7 +55,7 @@ class Subject(msgspec.Struct, frozen=True):
         """What the engine is asked."""
         roles = tuple(role for name in sorted(self.include) for role in events.ROLES.get(name, ()))
         rows = "rows" in self.include
-        return Watch(self.tenant, self.session, after, seen, wait_s, rows, roles)
+        return Watch(self.identity.tenant, self.session, after, seen, wait_s, rows, roles)
 
 
 class EventStream(ASGIResponse):
@@ -63,7 +67,7 @@ class EventStream(ASGIResponse):
 
     async def __call__(self, scope: Any, receive: Receive, send: Any) -> None:
         """See ASGI. Raises NtmError before the answer has begun, and only then."""
-        with self._front.streams.opened("events"):
+        with self._front.streams.opened("events", self._subject.identity.tenant):
             found = await self._ask(receive, self._subject.after, None, 0.0)
             if found.ended is not None:
                 raise events.ended(self._subject.session, found.ended)
@@ -74,6 +78,8 @@ class EventStream(ASGIResponse):
                 return
             except NtmError as error:
                 self._front.metrics.errors.labels(error.code).inc()
+                if isinstance(error, Internal):
+                    log.error("an event stream failed: %s", error)
                 problem = msgspec.Raw(error.to_body(self._request_id))
                 await self._send(send, events.Event("failed", problem).text())
             await send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -82,6 +88,7 @@ class EventStream(ASGIResponse):
         after = self._subject.after or (found.incarnation, found.revision)
         await self._send(send, f"retry: {RETRY_MS}\nid: {after[0]}-{after[1]}\n\n".encode())
         while True:
+            self._front.gate.stay(self._subject.identity)
             said = list(events.of(found, after[1], self._subject.include))
             for event in said:
                 self._front.metrics.events.labels(event.name).inc()

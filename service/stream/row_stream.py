@@ -9,6 +9,7 @@ that holds; rows that were consumed already, before a reconnect say, are answere
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from typing import Any, NamedTuple
 
@@ -22,8 +23,10 @@ from service.errors import (
     SessionExpired,
     SessionNotFound,
     StepGap,
+    Unauthenticated,
 )
-from service.front_state import TENANT, FrontState
+from service.front_state import FrontState
+from service.keys import Identity
 from service.requests import Guard, Steps
 from service.results import SessionInfo, StepsResult
 from service.stream import frames, past
@@ -33,6 +36,10 @@ STEPS = msgspec.msgpack.Decoder(StepsResult)
 TOGETHER = 64  # rows of several frames in one step
 TRIES = 8  # while others step the same session
 RESTARTING = 1012
+FRAMES = "stream frames"  # a span's name
+FAILED = "the frame failed; the server's log has more under the request id"
+
+log = logging.getLogger("ntm.front")
 
 
 class Close(NamedTuple):
@@ -45,8 +52,11 @@ class Close(NamedTuple):
 class RowStream:
     """Runs the frames of one socket in order. It is accepted, and sent to from here only."""
 
-    def __init__(self, front: FrontState, socket: Any, info: SessionInfo, request_id: str) -> None:
+    def __init__(
+        self, front: FrontState, socket: Any, info: SessionInfo, identity: Identity, request_id: str
+    ) -> None:
         self._front, self._socket, self._request_id = front, socket, request_id
+        self._identity = identity
         self._session, self._incarnation = info.id, info.incarnation
         self._asked: deque[Asked] = deque()
         self._waiting = 0  # rows read and not answered; a frame without any counts as one
@@ -79,15 +89,24 @@ class RowStream:
             message = await self._socket.receive()
             if message["type"] != "websocket.receive":
                 return True
-            asked = frames.read(
-                message.get("text"), message.get("bytes"), self._front.settings.max_rows
-            )
+            asked = self._let_in(message)
             rows = asked.dims[0]
             while self._waiting and self._waiting + rows > self._front.settings.stream_rows:
                 await self._change()
             self._waiting += rows
             self._asked.append(asked)
             self._changed.set()
+
+    def _let_in(self, message: Any) -> Asked:
+        """The frame of a message, where one more is allowed."""
+        asked = frames.read(
+            message.get("text"), message.get("bytes"), self._front.settings.max_rows
+        )
+        try:
+            self._front.gate.again(self._identity)
+        except NtmError as error:
+            return Asked(asked.form, asked.at, error=error)
+        return asked
 
     async def _change(self) -> None:
         self._changed.clear()
@@ -117,7 +136,8 @@ class RowStream:
         first = batch[0]
         try:
             done = await (self._run(first) if len(batch) == 1 else self._together(batch))
-        except NtmError as error:
+        except Exception as defect:  # a frame's defect ends that frame, not the stream
+            error = self._known(defect)
             if len(batch) == 1:
                 return await self._refuse(first, error)
             for asked in batch:  # which of them it is, or which are known already
@@ -166,12 +186,20 @@ class RowStream:
         self, at: int, packed: bytes, dims: tuple[int, int], trace: bool
     ) -> StepsResult:
         guard = Guard(None, b"", step_tag(self._incarnation, at))
-        call = Steps(TENANT, self._session, packed, dims, trace, guard)
-        return await self._front.link.call(STEPS, call, request_id=self._request_id)
+        call = Steps(self._identity.tenant, self._session, packed, dims, trace, guard)
+        if self._front.tracer is None:
+            return await self._front.link.call(STEPS, call, request_id=self._request_id)
+        about = {"ntm.rows": dims[0], "ntm.request_id": self._request_id}
+        with self._front.tracer.serving(FRAMES, {}, about) as span:
+            try:
+                return await self._front.link.call(STEPS, call, request_id=self._request_id)
+            except NtmError as error:
+                self._front.tracer.fail(span, error)
+                raise
 
     async def _find(self, at: int, packed: bytes, width: int) -> past.Past:
         found, link = past.Past(at, packed, width), self._front.link
-        await past.find(link, TENANT, self._session, found, at, self._request_id)
+        await past.find(link, self._identity.tenant, self._session, found, at, self._request_id)
         return found
 
     def _stands(self, error: RevisionMismatch, at: int) -> int:
@@ -199,10 +227,17 @@ class RowStream:
         frame = DoneFrame(at, said, at + rows, done.revision, trace, done.replayed)
         await self._send(asked, frames.written(form, frame))
 
+    def _known(self, error: Exception) -> NtmError:
+        known = error if isinstance(error, NtmError) else Internal(FAILED)
+        if isinstance(known, Internal):
+            cause = None if isinstance(error, NtmError) else error
+            log.error("a frame failed: %s", error, exc_info=cause)
+        return known
+
     async def _refuse(self, asked: Asked, error: NtmError) -> Close | None:
         self._front.metrics.errors.labels(error.code).inc()
         await self._send(asked, frames.problem(asked, error, self._request_id))
-        if isinstance(error, SessionNotFound | SessionExpired):
+        if isinstance(error, SessionNotFound | SessionExpired | Unauthenticated):
             return Close(4000 + error.status, error.code)
         return None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Coroutine, Generator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -10,6 +11,7 @@ from typing import Any, TypeVar
 from prometheus_client import Gauge
 
 from service.errors import TooManyStreams
+from service.settings import Settings
 
 T = TypeVar("T")
 
@@ -17,22 +19,24 @@ T = TypeVar("T")
 class Streams:
     """Counts streams against their limit, and ends their waiting when the front stops."""
 
-    def __init__(self, limit: int, gauge: Gauge, draining: asyncio.Event) -> None:
-        self._limit, self._gauge, self._draining = limit, gauge, draining
-        self._open = 0
+    def __init__(self, settings: Settings, gauge: Gauge, draining: asyncio.Event) -> None:
+        self._most, self._gauge, self._draining = settings.max_streams, gauge, draining
+        self._most_a_tenant = settings.tenant_streams if settings.keys else self._most
+        self._open: Counter[str] = Counter()  # by tenant
 
     @contextmanager
-    def opened(self, kind: str) -> Generator[None]:
-        """One more stream. Raises TooManyStreams."""
-        if self._open >= self._limit:
-            expected, got = f"at most {self._limit} open streams", "one more"
-            raise TooManyStreams(f"expected {expected}, got {got}", expected=expected, got=got)
-        self._open += 1
+    def opened(self, kind: str, tenant: str) -> Generator[None]:
+        """One more stream of a tenant. Raises TooManyStreams."""
+        if self._open.total() >= self._most:
+            raise _too_many(f"at most {self._most} open streams")
+        if self._open[tenant] >= self._most_a_tenant:
+            raise _too_many(f"at most {self._most_a_tenant} open streams of a tenant")
+        self._open[tenant] += 1
         self._gauge.labels(kind).inc()
         try:
             yield
         finally:
-            self._open -= 1
+            self._open[tenant] -= 1
             self._gauge.labels(kind).dec()
 
     async def unless_draining(self, work: Coroutine[Any, Any, T]) -> T | None:
@@ -45,3 +49,8 @@ class Streams:
         finally:
             task.cancel()
             stop.cancel()
+
+
+def _too_many(expected: str) -> TooManyStreams:
+    got = "one more"
+    return TooManyStreams(f"expected {expected}, got {got}", expected=expected, got=got)

@@ -38,6 +38,7 @@ class Answer:
 
     def __init__(self) -> None:
         self.job: Any = None
+        self.request_id = self.trace = ""
         self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
     def reply(self, result: Any) -> None:

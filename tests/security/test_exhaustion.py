@@ -21,7 +21,7 @@ ROW = json.dumps({"inputs": [[0, 1, 0, 1, 1, 0, 1, 0, 0]]}).encode()
 def step(session: str, key: str, last: bool) -> bytes:
     """A step with this key, as bytes."""
     return (
-        f"POST {session}/steps HTTP/1.1\r\nhost: a\r\nidempotency-key: {key}\r\n"
+        f"POST {session}/steps HTTP/1.1\r\nhost: localhost\r\nidempotency-key: {key}\r\n"
         f"content-length: {len(ROW)}\r\nconnection: {'close' if last else 'keep-alive'}\r\n\r\n"
     ).encode() + ROW
 

@@ -9,8 +9,10 @@ from tests.security.wire import exchange, statuses
 from tests.service.serving import Server, memory_of
 
 ROWS = b'{"inputs":[[0,0,0,0,0,0,0,0,0]]}'
-POST = b"POST /v1/models/copy/predict HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n"
-NEXT = b"GET /health/live HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"  # what is smuggled
+POST = b"POST /v1/models/copy/predict HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+NEXT = (
+    b"GET /health/live HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"  # what is smuggled
+)
 CHUNKED = POST + b"transfer-encoding: chunked\r\n\r\n"
 WHOLE = b"%x\r\n%b\r\n0\r\n\r\n" % (len(ROWS), ROWS)
 
@@ -44,13 +46,13 @@ AMBIGUOUS = {
     "an extension with bare LF": CHUNKED + b"20;a\n" + ROWS + b"\r\n0\r\n\r\n",
     "bare LF": b"GET /health/live HTTP/1.1\nhost: a\n\n",
     "bare CR": b"GET /health/live HTTP/1.1\rhost: a\r\r",
-    "a folded header": b"GET /health/live HTTP/1.1\r\nhost: a\r\nx: a\r\n b\r\n\r\n",
-    "NUL in a header": b"GET /health/live HTTP/1.1\r\nhost: a\r\nx: a\0b\r\n\r\n",
+    "a folded header": b"GET /health/live HTTP/1.1\r\nhost: localhost\r\nx: a\r\n b\r\n\r\n",
+    "NUL in a header": b"GET /health/live HTTP/1.1\r\nhost: localhost\r\nx: a\0b\r\n\r\n",
     "CONNECT": b"CONNECT evil:443 HTTP/1.1\r\nhost: evil:443\r\n\r\n",
-    "an authority to GET": b"GET evil:443 HTTP/1.1\r\nhost: a\r\n\r\n",
+    "an authority to GET": b"GET evil:443 HTTP/1.1\r\nhost: localhost\r\n\r\n",
     "the preface of HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-    "HTTP/9.9": b"GET / HTTP/9.9\r\nhost: a\r\n\r\n",
-    "a path of other bytes": b"GET /v1/sessions/\xff\xfe HTTP/1.1\r\nhost: a\r\n\r\n",
+    "HTTP/9.9": b"GET / HTTP/9.9\r\nhost: localhost\r\n\r\n",
+    "a path of other bytes": b"GET /v1/sessions/\xff\xfe HTTP/1.1\r\nhost: localhost\r\n\r\n",
 }
 
 
@@ -65,12 +67,12 @@ def test_what_could_be_read_in_two_ways_is_one_400_and_the_end(
 
 SERVED = {
     "whole chunks": (CHUNKED + WHOLE, 200),
-    "an absolute target": (b"GET http://evil/health/live HTTP/1.1\r\nhost: a\r\n\r\n", 200),
-    "an asterisk": (b"OPTIONS * HTTP/1.1\r\nhost: a\r\n\r\n", 404),
-    "a path that climbs": (b"GET /../../etc/passwd HTTP/1.1\r\nhost: a\r\n\r\n", 404),
-    "percents that are none": (b"GET /v1/sessions/%zz%2 HTTP/1.1\r\nhost: a\r\n\r\n", 404),
+    "an absolute target": (b"GET http://evil/health/live HTTP/1.1\r\nhost: localhost\r\n\r\n", 200),
+    "an asterisk": (b"OPTIONS * HTTP/1.1\r\nhost: localhost\r\n\r\n", 404),
+    "a path that climbs": (b"GET /../../etc/passwd HTTP/1.1\r\nhost: localhost\r\n\r\n", 404),
+    "percents that are none": (b"GET /v1/sessions/%zz%2 HTTP/1.1\r\nhost: localhost\r\n\r\n", 404),
     "a body to GET": (
-        b"GET /health/live HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\nGET",
+        b"GET /health/live HTTP/1.1\r\nhost: localhost\r\ncontent-length: 3\r\n\r\nGET",
         200,
     ),
 }
@@ -110,7 +112,7 @@ def test_a_flood_of_framing_takes_neither_memory_nor_long(
 def test_many_headers_within_the_bound_are_served_and_past_it_refused(
     attacked: Server, target: httpx.Client
 ):
-    line = b"GET /health/live HTTP/1.1\r\nhost: a\r\nconnection: close\r\n"
+    line = b"GET /health/live HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n"
     many = b"".join(b"x%d: y\r\n" % at for at in range(2000))
     assert statuses(exchange(attacked, line + many + b"\r\n")) == [200]
     assert statuses(exchange(attacked, line + many * 40 + b"\r\n")) in ([431], [])

@@ -33,7 +33,7 @@ def statuses(answer: bytes) -> list[int]:
 
 def request(method: str, path: str, *headers: str, body: bytes = b"") -> bytes:
     """A request after whose answer the server hangs up; the path goes as it is."""
-    lines = [f"{method} {path} HTTP/1.1", "host: a", "connection: close", *headers]
+    lines = [f"{method} {path} HTTP/1.1", "host: localhost", "connection: close", *headers]
     if body:
         lines.append(f"content-length: {len(body)}")
     return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body

@@ -18,7 +18,7 @@ import httpx
 START_S = 90
 STOP_S = 40
 POLL_S = 0.02
-LISTENS = re.compile(r"listens on (http://\S+)")
+LISTENS = re.compile(r"listens on (https?://\S+)")
 ROW = [0.0, 1.0, 0.0, 1.0, 1.0, 0.0, 1.0, 0.0, 0.5]  # one the copy model takes
 
 
@@ -34,7 +34,7 @@ def until(what: Callable[[], Any], within_s: float = 20.0) -> Any:
 def client_of(app: Any) -> httpx.AsyncClient:
     """A client of an app in this process, without a server."""
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    return httpx.AsyncClient(transport=transport, base_url="http://front")
+    return httpx.AsyncClient(transport=transport, base_url="http://localhost")
 
 
 def environ(**settings: str) -> dict[str, str]:

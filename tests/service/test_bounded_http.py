@@ -15,7 +15,7 @@ from service.bounded_http import MAX_HEAD_BYTES, BoundedHttp
 from tests.service.fake_engine import in_loop
 from tests.service.serving import Server
 
-GET = b"GET /health/live HTTP/1.1\r\nhost: a\r\n"
+GET = b"GET /health/live HTTP/1.1\r\nhost: localhost\r\n"
 READ = 256 * 1024  # what one read of the socket may bring
 
 
@@ -93,7 +93,7 @@ def test_a_body_does_not_count_as_head(client: httpx.Client):
 
 
 POST = (
-    b"POST /v1/models/copy/predict HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n"
+    b"POST /v1/models/copy/predict HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
     b"transfer-encoding: chunked\r\n\r\n"
 )
 
@@ -127,7 +127,7 @@ def test_a_trailer_is_not_taken_for_a_header(server: Server, client: httpx.Clien
     path = session.encode()
     body = b'{"inputs":[[0,1,0,1,1,0,1,0,0]]}'
     request = (
-        b"POST %b/steps HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\nconnection: close\r\n"
+        b"POST %b/steps HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\nconnection: close\r\n"
         b"trailer: if-match, x-request-id\r\n\r\n"
         b'%x\r\n%b\r\n0\r\nif-match: "none-1"\r\nx-request-id: smuggled\r\n\r\n'
     ) % (path, len(body), body)

@@ -140,7 +140,7 @@ def test_a_request_that_outlasts_the_drain_is_cut_short(tmp_path: Path, small: P
     with served(tmp_path, small, NTM_DRAIN_S="0", NTM_MAX_ROWS="1048576") as server:
         host, port = server.url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port)), timeout=20) as raw:
-            raw.sendall(b"POST /v1/models/small/predict HTTP/1.1\r\nhost: a\r\n")
+            raw.sendall(b"POST /v1/models/small/predict HTTP/1.1\r\nhost: localhost\r\n")
             raw.sendall(b"content-length: 100\r\n\r\n")  # and never a body
             with server.client() as client:
                 until(lambda: '_in_flight{front="0"} 2.0' in client.get("/metrics").text)

@@ -19,7 +19,7 @@ import pytest
 from export.bundle import STEP_ONNX, read_bundle
 from service.engine.onnx import OnnxCpu
 from service.engine.runtime import Runtime
-from service.front_state import TENANT
+from service.keys import EVERYBODY
 from service.store.sqlite import open_sqlite
 from service.store.sqlite_lock import HAND_OVER_S
 from service.store.store import SessionKey, Stored
@@ -71,7 +71,7 @@ def kill(server: Server) -> None:
 async def records_to_replay(file: Path, sessions: list[str]) -> int:
     """Records after their session's newest checkpoint, in a file whose server has ended."""
     store = await open_sqlite(str(file), wait_s=HAND_OVER_S)
-    found = [await store.load(SessionKey(TENANT, path.rpartition("/")[2])) for path in sessions]
+    found = [await store.load(SessionKey(EVERYBODY, path.rpartition("/")[2])) for path in sessions]
     await store.close()
     return sum(len(stored.records) for stored in found if isinstance(stored, Stored))
 

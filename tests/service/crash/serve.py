@@ -8,6 +8,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from service import logs, supervisor
 from service.settings import Settings
 
@@ -15,7 +17,7 @@ from service.settings import Settings
 def main() -> int:
     """Serve until SIGTERM."""
     settings = Settings.from_env(os.environ)
-    logs.configure("warning")
+    logs.configure(replace(settings, log_level="warning"))
     # What dies so often on purpose is not kept waiting.
     supervisor.RESTART_MAX_S = supervisor.RESTART_MIN_S
     with (

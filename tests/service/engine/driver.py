@@ -35,6 +35,7 @@ class Answer:
 
     def __init__(self) -> None:
         self.job: Job | None = None
+        self.request_id = self.trace = ""
         self.got: list[Any] = []
         self._future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
@@ -75,10 +76,14 @@ class Driver:
 
     def send(self, request: Request | None, timeout_s: float = TIMEOUT_S) -> Answer:
         """Begin a call."""
-        answer = Answer()
+        answer = self.ticket()
         self.answers.append(answer)
         self.engine.handle(Call(len(self.answers), request, timeout_s), answer)
         return answer
+
+    def ticket(self) -> Answer:
+        """Where the next call's answer goes."""
+        return Answer()
 
     async def call(self, request: Request | None, timeout_s: float = TIMEOUT_S) -> Any:
         """A call's result. Raises its error."""
@@ -182,7 +187,9 @@ def make_host(
     max_queue: int = 64,
 ) -> Host:
     """A host on slots full of NaN. `runtime` may be shared by hosts that do not live at once."""
-    scheduler: Scheduler[Job] = Scheduler(max_batch, max_queue)
+    settings = engine.life.settings
+    share = settings.tenant_queue_share if settings.keys else 1.0
+    scheduler: Scheduler[Job] = Scheduler(max_batch, max_queue, tenant_share=share)
     return Host(bundle, runtime, PoisonedArena(slots, runtime), scheduler, engine.metrics)
 
 

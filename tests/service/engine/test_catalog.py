@@ -13,7 +13,7 @@ from export.bundle import Bundle, write_manifest
 from service.engine.engine import Engine
 from service.engine.metrics import EngineMetrics
 from service.engine.models import load_hosts
-from service.requests import TENANT, Describe, ListModels, Reload, Unload
+from service.requests import Describe, ListModels, Reload, Unload
 from service.settings import Settings
 from service.store.memory import MemoryStore
 from tests.service.engine.driver import Driver, rows_of
@@ -116,7 +116,7 @@ async def test_a_version_with_requests_under_way_is_not_unloaded_even_by_force(
 async def test_sessions_keep_the_bundle_that_they_began_on_also_where_it_is_not_loaded(
     driver: Driver, bundle: Bundle, zoo: Path
 ) -> None:
-    mine = Driver(driver.engine, TENANT)
+    mine = Driver(driver.engine, "bob")
     await mine.create("s")
     await driver.call(Unload("copy", "1", True))
     put(bundle, zoo, "1", task="other")

@@ -34,6 +34,7 @@ class Told:
 
     def __init__(self) -> None:
         self.job: Job | None = None
+        self.request_id = self.trace = ""
         self.got: list[Any] = []
 
     def reply(self, result: Any) -> None:

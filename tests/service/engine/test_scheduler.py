@@ -17,7 +17,7 @@ from hypothesis.stateful import (
 )
 
 from service.engine.arena import Arena
-from service.engine.scheduler import Full, Scheduler
+from service.engine.scheduler import Full, Scheduler, TenantFull
 
 
 class Task:
@@ -66,6 +66,24 @@ def tick(
 def admit(scheduler: Scheduler[Task], *tasks: Task) -> None:
     for task in tasks:
         scheduler.admit(task)
+
+
+def test_a_tenant_has_its_share_of_the_queue_and_leaves_the_rest_to_others() -> None:
+    scheduler: Scheduler[Task] = Scheduler(4, 8, 16, tenant_share=0.5)
+    first = Task("a0", "a", "s0")
+    admit(scheduler, first, *(Task(f"a{n}", "a", f"s{n}") for n in range(1, 4)))
+    with pytest.raises(TenantFull) as full:
+        scheduler.admit(Task("a4", "a", "s4"))
+    assert full.value.most == 4
+    admit(scheduler, *(Task(f"b{n}", "b", f"t{n}") for n in range(4)))
+    with pytest.raises(Full) as full:
+        scheduler.admit(Task("c0", "c", "u0"))
+    assert full.value.most == 8 and not isinstance(full.value, TenantFull)
+    scheduler.finish(first)
+    scheduler.finish(first)
+    admit(scheduler, Task("a5", "a", "s5"))
+    with pytest.raises(Full):
+        scheduler.admit(Task("a6", "a", "s6"))
 
 
 def test_an_empty_scheduler_has_an_empty_batch() -> None:

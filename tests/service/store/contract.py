@@ -395,6 +395,26 @@ async def sessions_are_counted_by_model_and_version(opened: Opened) -> None:
 
 
 @case
+async def each_tenants_sessions_are_counted_apart(opened: Opened) -> None:
+    store = await opened(Retention())
+    row = await made(store, creation(row_of("a")))
+    await made(store, creation(row_of("b", model="sort")))
+    other = await made(store, creation(row_of("a", tenant="bell/ä:2")))
+    assert await store.usage("acme") == {("copy", "1"): 1, ("sort", "1"): 1}
+    assert await store.usage("bell/ä:2") == {("copy", "1"): 1}
+    assert await store.usage("eve") == {}
+    assert set(await store.tenants()) == {"acme", "bell/ä:2"}
+
+    await made(store, step(row))
+    row = await made(store, move(step(row).row, "migrate", 0, b"x", version="2"))
+    assert await store.usage("acme") == {("copy", "2"): 1, ("sort", "1"): 1}
+    await made(store, end(row))
+    await made(store, end(other))
+    assert await store.usage("acme") == {("sort", "1"): 1}
+    assert await store.usage("bell/ä:2") == {} and "acme" in await store.tenants()
+
+
+@case
 async def expired_are_those_past_their_ttl_since_their_last_commit(opened: Opened) -> None:
     store = await opened(Retention())
     idle = await made(store, creation(row_of("idle", committed_at=LONG_AGO, idle_ttl_s=10.0)))

@@ -210,6 +210,7 @@ async def test_a_file_of_the_first_version_is_brought_up_to_date(tmp_path: Path)
         assert stored.checkpoint.state == b"the state after 2"
         assert [(r.step, r.rows, r.key) for r in stored.records] == [(3, b"row 3", "k3")]
         assert await store.load(row_of("gone").key) == Gone("deleted")
+        assert await store.usage("acme") == {(row.model, row.version): 1}
         assert await store.commit([step(row)]) == [Committed()]
     with inside(path) as db:
         assert db.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)

@@ -66,10 +66,14 @@ class Listener:
 
 @contextmanager
 def listening(
-    server_url: str, session: str, last: str | None = None, **query: str
+    server_url: str,
+    session: str,
+    last: str | None = None,
+    headers: dict[str, str] | None = None,
+    **query: str,
 ) -> Iterator[Listener]:
     """The events of a session's path, from an event on where one is given."""
-    headers = {} if last is None else {"last-event-id": last}
+    headers = (headers or {}) | ({} if last is None else {"last-event-id": last})
     with (
         httpx.Client(base_url=server_url, timeout=PATIENCE_S) as client,
         client.stream("GET", f"{session}/events", params=query, headers=headers) as response,

@@ -42,7 +42,7 @@ def raw(server: Server, session: str) -> Iterator[socket.socket]:
     key = base64.b64encode(os.urandom(16)).decode()
     with socket.create_connection((host, int(port)), timeout=30) as connection:
         connection.sendall(
-            f"GET {session}/stream HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n"
+            f"GET {session}/stream HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
             f"Connection: Upgrade\r\nSec-WebSocket-Key: {key}\r\n"
             "Sec-WebSocket-Version: 13\r\n\r\n".encode()
         )

@@ -1,0 +1,34 @@
+"""The id of a request: in its answer, in the log lines about it, and with it to the engine."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from contextvars import ContextVar
+
+HEADER = "x-request-id"
+FIT = re.compile(rb"[A-Za-z0-9._~:/+=@-]{1,128}")
+DRAWN_BYTES = 10
+MOST_TOLD = 8  # ids in one log line
+
+# Of the request that the running code serves; empty where it serves none, or many.
+current: ContextVar[str] = ContextVar("request_id", default="")
+
+
+class RequestIds:
+    """Draws ids at random: one tells nothing of how many there are, which is other tenants' too."""
+
+    def drawn(self) -> str:
+        """A fresh id."""
+        return secrets.token_hex(DRAWN_BYTES)
+
+    def fit(self, given: bytes) -> str:
+        """The client's id where it is a fit one, else a fresh one."""
+        return given.decode("ascii") if FIT.fullmatch(given) else self.drawn()
+
+
+def told(ids: list[str]) -> str:
+    """The ids of many requests, for one log line: the first few, and how many more."""
+    named = [name for name in ids if name]
+    more = len(named) - MOST_TOLD
+    return " ".join(named[:MOST_TOLD]) + (f" and {more} more" if more > 0 else "")

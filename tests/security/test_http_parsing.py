@@ -9,7 +9,10 @@ from tests.security.wire import exchange, statuses
 from tests.service.serving import Server, memory_of
 
 ROWS = b'{"inputs":[[0,0,0,0,0,0,0,0,0]]}'
-POST = b"POST /v1/models/copy/predict HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+POST = (
+    b"POST /v1/models/copy/predict HTTP/1.1\r\nhost: localhost\r\n"
+    b"content-type: application/json\r\n"
+)
 NEXT = (
     b"GET /health/live HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"  # what is smuggled
 )

@@ -86,7 +86,7 @@ class BoundedHttp(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """A request's head is whole."""
         self._head_open, self._head_bytes = False, 0
-        self._body_open = not self.parser.should_upgrade()
+        self._body_open = self.parser is not None and not self.parser.should_upgrade()
         self._head_came()
         super().on_headers_complete()
 
@@ -141,7 +141,7 @@ class BoundedHttp(HttpToolsProtocol):
         self.transport.close()
 
     def _too_large(self, what: str) -> None:
-        if self._body_open and self.cycle.response_started:
+        if self._body_open and self.cycle.response_complete:
             self.transport.close()
             return
         expected = f"at most {MAX_HEAD_BYTES} bytes"

@@ -343,7 +343,8 @@ def _parse(variable: str, text: str, hint: Any) -> Any:
             raise SettingsError(
                 f"{variable}: expected folders of this machine, got {text!r}: nothing is fetched"
             )
-        value = [part.strip() for part in text.split(separator) if part.strip()]
+        parts = value.split(separator)
+        value = [part.strip() for part in parts if part.strip()]
     try:
         return msgspec.convert(value, hint, strict=False)
     except msgspec.ValidationError:

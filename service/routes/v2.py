@@ -9,14 +9,7 @@ from litestar import Request, get, post
 from litestar.response.base import ASGIResponse
 
 from service import body, depth, gate
-from service.front_state import (
-    Answer,
-    FrontState,
-    front_of,
-    json_answer,
-    request_id,
-    tenant_of,
-)
+from service.front_state import Answer, FrontState, front_of, json_answer, request_id, tenant_of
 from service.v2 import binary, compression, metadata, repository, statistics
 from service.v2.infer import Caller, infer
 from service.v2.statistics import ModelStats

@@ -34,7 +34,8 @@ def sessions(found: Sequence[SessionInfo]) -> Iterator[RenderableType]:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="dim")
     for name in ("session", "model", "step", "revision", "state", "bytes", "idle", "ends in"):
         right = name in ("step", "revision", "bytes", "idle", "ends in")
-        table.add_column(name, justify="right" if right else "left", no_wrap=True)
+        whole = max(len(info.id) for info in found) if name == "session" else None  # to be copied
+        table.add_column(name, justify="right" if right else "left", no_wrap=True, min_width=whole)
     now = time.time()
     for info in found:
         table.add_row(

@@ -37,7 +37,9 @@ CODES = {
 def standing(target: httpx.Client, folder: Path) -> Any:
     """What an attack must not have changed: sessions, models, files."""
     files = sorted(str(path) for path in folder.rglob("*") if path.name != "server.log")
-    return target.get("/v1/sessions?limit=1000").json(), target.get("/v1/models").json(), files
+    sessions = target.get("/v1/sessions?limit=1000").json()["sessions"]
+    stand = [(one["id"], one["incarnation"], one["revision"]) for one in sessions]
+    return stand, target.get("/v1/models").json(), files
 
 
 @pytest.mark.parametrize("name", NAMES, ids=lambda name: ascii(name)[:24])

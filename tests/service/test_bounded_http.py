@@ -94,7 +94,8 @@ def test_a_body_does_not_count_as_head(client: httpx.Client):
 
 POST = (
     b"POST /v1/models/copy/predict HTTP/1.1\r\nhost: localhost\r\n"
-    b"content-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
+    b"content-type: application/json\r\n"
+    b"transfer-encoding: chunked\r\n\r\n"
 )
 
 
@@ -127,8 +128,9 @@ def test_a_trailer_is_not_taken_for_a_header(server: Server, client: httpx.Clien
     path = session.encode()
     body = b'{"inputs":[[0,1,0,1,1,0,1,0,0]]}'
     request = (
-        b"POST %b/steps HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n"
-        b"connection: close\r\ntrailer: if-match, x-request-id\r\n\r\n"
+        b"POST %b/steps HTTP/1.1\r\nhost: localhost\r\n"
+        b"transfer-encoding: chunked\r\nconnection: close\r\n"
+        b"trailer: if-match, x-request-id\r\n\r\n"
         b'%x\r\n%b\r\n0\r\nif-match: "none-1"\r\nx-request-id: smuggled\r\n\r\n'
     ) % (path, len(body), body)
     with connected(server) as opened:

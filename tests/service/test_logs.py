@@ -184,7 +184,8 @@ def with_marks(url: str, http: httpx.Client, port: int) -> None:
     _raw(
         url,
         f"GET /{MARK}?{MARK} HTTP/1.1\r\nhost: localhost\r\nupgrade: websocket\r\n"
-        f"connection: upgrade\r\nsec-websocket-version: 13\r\nsec-websocket-key: {MARK}\r\n\r\n".encode(),
+        f"connection: upgrade\r\nsec-websocket-version: 13\r\n"
+        f"sec-websocket-key: {MARK}\r\n\r\n".encode(),
     )
     with opened(url, path, additional_headers=plain) as stream:
         stream.step(1, rows_of(1, 2))

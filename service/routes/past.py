@@ -26,7 +26,7 @@ AnyRequest = Request[Any, Any, Any]
 
 @get(
     "/v1/sessions/{session_id:str}/history",
-    responses=openapi.answers(HistoryAnswer, 400, 404, 410, 503, 504),
+    operation_class=openapi.operation("sessions", HistoryAnswer),
 )
 async def read_history(
     request: AnyRequest,
@@ -43,7 +43,7 @@ async def read_history(
 
 @get(
     "/v1/sessions/{session_id:str}/state",
-    responses=openapi.problems(404, 410, 503, 504),
+    operation_class=openapi.operation("sessions", state_file.MEDIA_TYPE, tells=openapi.ETAG),
 )
 async def export_state(request: AnyRequest) -> ASGIResponse:
     """The committed state as safetensors, with the fingerprint of its spec in the metadata."""
@@ -57,8 +57,14 @@ async def export_state(request: AnyRequest) -> ASGIResponse:
 
 @put(
     "/v1/sessions/{session_id:str}/state",
-    operation_class=openapi.takes(openapi.KEY, openapi.MATCH),
-    responses=openapi.answers(MovedAnswer, 400, 404, 409, 410, 412, 413, 415, 422, 503, 504),
+    operation_class=openapi.operation(
+        "sessions",
+        MovedAnswer,
+        409,
+        takes=state_file.MEDIA_TYPE,
+        reads=(openapi.KEY, openapi.MATCH),
+        tells=openapi.ETAG,
+    ),
 )
 async def import_state(request: AnyRequest) -> ASGIResponse:
     """Put a state in place that was taken from a session of the same spec, here or elsewhere."""

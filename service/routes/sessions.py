@@ -41,8 +41,15 @@ AnyRequest = Request[Any, Any, Any]
 
 @post(
     "/v1/models/{model:str}/sessions",
-    operation_class=openapi.takes(openapi.KEY, body=CreateBody, required=False),
-    responses=openapi.answers(SessionInfo, 400, 404, 409, 413, 415, 422, 429, 503, 504, status=201),
+    operation_class=openapi.operation(
+        "sessions",
+        SessionInfo,
+        409,
+        takes=CreateBody,
+        required=False,
+        reads=(openapi.KEY,),
+        tells=openapi.ETAG | openapi.LOCATION,
+    ),
 )
 async def create_session(request: AnyRequest) -> ASGIResponse:
     """Begin a session of a model. An empty body takes the defaults."""
@@ -74,7 +81,7 @@ async def create_session(request: AnyRequest) -> ASGIResponse:
 
 @get(
     "/v1/sessions",
-    responses=openapi.answers(SessionPage, 400, 503, 504),
+    operation_class=openapi.operation("sessions", SessionPage),
 )
 async def list_sessions(
     request: AnyRequest,
@@ -90,7 +97,7 @@ async def list_sessions(
 
 @get(
     "/v1/sessions/{session_id:str}",
-    responses=openapi.answers(SessionInfo, 404, 410, 503, 504),
+    operation_class=openapi.operation("sessions", SessionInfo, tells=openapi.ETAG),
 )
 async def describe_session(request: AnyRequest) -> ASGIResponse:
     """Where a session stands."""
@@ -102,8 +109,7 @@ async def describe_session(request: AnyRequest) -> ASGIResponse:
 @delete(
     "/v1/sessions/{session_id:str}",
     status_code=204,
-    operation_class=openapi.takes(openapi.MATCH),
-    responses=openapi.problems(400, 404, 410, 412, 503, 504),
+    operation_class=openapi.operation("sessions", reads=(openapi.MATCH,)),
 )
 async def end_session(request: AnyRequest) -> None:
     """End a session. Its state is gone."""
@@ -116,8 +122,13 @@ async def end_session(request: AnyRequest) -> None:
 @post(
     "/v1/sessions/{session_id:str}/steps",
     status_code=200,
-    operation_class=openapi.takes(openapi.KEY, openapi.MATCH, body=StepsBody),
-    responses=openapi.answers(StepsAnswer, 400, 404, 410, 412, 413, 415, 422, 429, 503, 504),
+    operation_class=openapi.operation(
+        "sessions",
+        StepsAnswer,
+        takes=StepsBody,
+        reads=(openapi.KEY, openapi.MATCH),
+        tells=openapi.ETAG,
+    ),
 )
 async def step_session(request: AnyRequest) -> ASGIResponse:
     """Run rows through a session, one or many: all of them are committed, or none."""
@@ -145,7 +156,7 @@ async def step_session(request: AnyRequest) -> ASGIResponse:
 
 @get(
     "/v1/sessions/{session_id:str}/memory",
-    responses=openapi.answers(MemoryAnswer, 404, 410, 503, 504),
+    operation_class=openapi.operation("sessions", MemoryAnswer, tells=openapi.ETAG),
 )
 async def read_memory(request: AnyRequest) -> ASGIResponse:
     """The committed state of a session: memory, weights, controller, each by name and role."""

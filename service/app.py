@@ -18,7 +18,7 @@ from service.errors import NtmError
 from service.front_state import KEY, FrontState
 from service.link import EngineLink
 from service.metrics import FrontMetrics
-from service.routes import v2
+from service.routes import methods, v2
 from service.routes.admin import reload_models, unload_model
 from service.routes.health import live, ready
 from service.routes.metrics import metrics as read_metrics
@@ -92,7 +92,7 @@ def create_app(settings: Settings, link: EngineLink | None = None, front: int = 
         Streams(settings.max_streams, metrics.streams, draining),
     )
     app = Litestar(
-        route_handlers=[*HANDLERS, stream_rows],
+        route_handlers=[methods.answering(HANDLERS), *HANDLERS, stream_rows],
         guards=[query.check],
         state=State({KEY: state}),
         lifespan=[lambda _: _running(state, opens=link is None)],

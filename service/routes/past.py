@@ -15,7 +15,7 @@ from service.guards import etag
 from service.requests import History, Import, Memory
 from service.results import HistoryPage, HistoryRecord, Moved, StateResult
 from service.routes.paths import session_id
-from service.schemas import HistoryAnswer, HistoryEntry, MovedAnswer
+from service.schemas import MAX_INTEGER, HistoryAnswer, HistoryEntry, MovedAnswer
 
 PAGE = msgspec.msgpack.Decoder(HistoryPage)
 STATE = msgspec.msgpack.Decoder(StateResult)
@@ -31,10 +31,11 @@ AnyRequest = Request[Any, Any, Any]
 async def read_history(
     request: AnyRequest,
     limit: Annotated[int, QueryParameter(ge=1, le=1000)] = 100,
-    cursor: Annotated[int | None, QueryParameter(ge=1)] = None,
+    cursor: Annotated[int, QueryParameter(ge=1, le=MAX_INTEGER)] = MAX_INTEGER,
 ) -> ASGIResponse:
     """What was done to a session, newest first, as far back as it is kept."""
-    call = History(TENANT, session_id(request), cursor, limit)
+    before = None if cursor == MAX_INTEGER else cursor
+    call = History(TENANT, session_id(request), before, limit)
     page = await front_of(request).link.call(PAGE, call, request_id=request_id(request))
     form = form_of(request)
     entries = [_entry(form, record, page) for record in page.records]

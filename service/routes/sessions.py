@@ -9,6 +9,7 @@ from litestar import Request, delete, get, post
 from litestar.params import FromQuery, QueryParameter
 from litestar.response.base import ASGIResponse
 
+from export.bundle import NAME_PATTERN
 from service import guards, openapi, rows, wire
 from service.engine.sessions import ID_PATTERN
 from service.errors import InvalidRequest
@@ -87,7 +88,7 @@ async def list_sessions(
     request: AnyRequest,
     limit: Annotated[int, QueryParameter(ge=1, le=1000)] = 100,
     cursor: FromQuery[str | None] = None,
-    model: FromQuery[str | None] = None,
+    model: Annotated[str | None, QueryParameter(pattern=f"^{NAME_PATTERN.pattern}$")] = None,
 ) -> ASGIResponse:
     """A page of sessions in order of id. The answer's cursor, given back, brings the next page."""
     front = front_of(request)

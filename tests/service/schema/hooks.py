@@ -1,0 +1,116 @@
+"""What schemathesis is told beside the document: media types, and live sessions to name.
+
+`st` loads this module. NARROW set, it narrows the document and puts a fresh session into each
+request that names a live one; TALLY names a file that gets a line for each answer.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from itertools import count
+from typing import Any
+
+import httpx
+import msgspec
+import safetensors.numpy
+import schemathesis
+from schemathesis.transport.serialization import Binary, serialize_binary
+
+from tests.service.schema.narrowing import KEPT, LIVE, MODEL, narrow
+
+URL, TALLY = os.environ["SCHEMA_URL"], os.environ["SCHEMA_TALLY"]
+NARROW = bool(os.environ.get("SCHEMA_NARROW"))
+MSGPACK, SAFETENSORS = "application/msgpack", "application/vnd.safetensors"
+FORMS = ("application/json", MSGPACK, f"{MSGPACK};q=0.5, application/json")
+NUMBERS = count()
+
+server = httpx.Client(base_url=URL, timeout=30)
+
+
+def _plain(value: Any) -> Any:
+    return value.data if isinstance(value, Binary) else value
+
+
+@schemathesis.serializer(MSGPACK)
+def to_msgpack(context: Any, value: Any) -> dict[str, Any]:
+    """A body as MessagePack; one that it cannot hold as what is none."""
+    try:
+        return {"data": msgspec.msgpack.encode(_walked(value, _plain))}
+    except (OverflowError, UnicodeEncodeError):
+        return {"data": b"\xc1"}  # the one byte that MessagePack never has
+
+
+@schemathesis.serializer(SAFETENSORS)
+def to_safetensors(context: Any, value: Any) -> dict[str, Any]:
+    """A body of bytes as it is."""
+    return {"data": serialize_binary(value)}
+
+
+@schemathesis.deserializer(MSGPACK)
+def from_msgpack(context: Any, response: Any) -> Any:
+    """An answer in MessagePack, its bytes as the text of which JSON Schema can say something."""
+
+    def text(value: Any) -> Any:
+        return value.decode("latin-1") if isinstance(value, bytes) else value
+
+    return _walked(msgspec.msgpack.decode(response.content), text)
+
+
+@schemathesis.deserializer(SAFETENSORS)
+def from_safetensors(context: Any, response: Any) -> str:
+    """An answer that must be a safetensors file."""
+    assert safetensors.numpy.load(response.content)
+    return response.content.decode("latin-1")
+
+
+def _walked(value: Any, change: Callable[[Any], Any]) -> Any:
+    if isinstance(value, dict):
+        return {name: _walked(part, change) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_walked(part, change) for part in value]
+    return change(value)
+
+
+if NARROW:
+
+    @schemathesis.hook
+    def before_load_schema(context: Any, raw_schema: dict[str, Any]) -> None:
+        """See schemathesis."""
+        narrow(raw_schema, server.get(f"/v1/models/{MODEL}").json())
+
+
+@schemathesis.hook
+def before_call(context: Any, case: Any, kwargs: dict[str, Any]) -> None:
+    """Ask for each form in turn; where the document is narrowed, of what is there."""
+    case.headers["Accept"] = FORMS[next(NUMBERS) % len(FORMS)]
+    if NARROW and case.operation.definition.raw["operationId"] == "unload_model":
+        server.post("/v1/models/reload").raise_for_status()
+    if NARROW and case.path_parameters.get("session_id") == LIVE:
+        _enliven(case)
+
+
+def _enliven(case: Any) -> None:
+    made = server.post(f"/v1/models/{MODEL}/sessions", json={"version": "1"}).json()
+    path = f"/v1/sessions/{made['id']}"
+    server.post(f"{path}/snapshots", json={"name": KEPT}).raise_for_status()
+    case.path_parameters["session_id"] = made["id"]
+    if case.headers.get("Last-Event-ID") == "0-0":
+        case.headers["Last-Event-ID"] = f"{made['incarnation']}-0"
+    elif case.path.endswith("/events") and not _is_negative(case):
+        case.headers["Last-Event-ID"] = f"{made['incarnation']}-0"
+    if isinstance(case.body, Binary) and not _is_negative(case):
+        case.body = server.get(f"{path}/state").content
+
+
+def _is_negative(case: Any) -> bool:
+    return case.meta is not None and case.meta.generation.mode.is_negative
+
+
+@schemathesis.hook
+def after_call(context: Any, case: Any, response: Any) -> None:
+    """Count the answer."""
+    name = case.operation.definition.raw["operationId"]
+    mode = "negative" if _is_negative(case) else "positive"
+    with open(TALLY, "a") as tally:
+        tally.write(f"{name} {mode} {response.status_code}\n")

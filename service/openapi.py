@@ -37,6 +37,7 @@ from service.openapi_parameters import MATCH as MATCH
 from service.openapi_parameters import RETRY_AFTER, header
 
 JSON, MSGPACK = "application/json", "application/msgpack"
+EVENTS = "text/event-stream"
 PROBLEM_TYPE = "application/problem+json"
 REASONS = {
     400: "The request is not valid",
@@ -126,8 +127,9 @@ def _content(kind: type[Any] | str | None) -> dict[str, OpenAPIMediaType] | None
     if kind is None:
         return None
     if isinstance(kind, str):
-        text: Any = {"type": "string"} if kind.startswith("text/") else openapi_shapes.BINARY
-        return {kind: OpenAPIMediaType(schema=text)}
+        event: Any = {"$ref": openapi_shapes.PLACE + "Event"}  # each, and not the whole stream
+        shape = event if kind == EVENTS else openapi_shapes.BINARY
+        return {kind: OpenAPIMediaType(schema=shape)}
     plain: Any = openapi_shapes.of(kind)
     packed: Any = openapi_shapes.of(kind, packed=True)
     return {JSON: OpenAPIMediaType(schema=plain), MSGPACK: OpenAPIMediaType(schema=packed)}

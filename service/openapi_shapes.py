@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from itertools import combinations
 from typing import Any
 
 import msgspec
@@ -34,6 +35,7 @@ from service.schemas import (
     StepsAnswer,
     StepsBody,
 )
+from service.stream.events import ENDS, NAMES, NOTICES
 
 Shape = dict[str, Any]
 
@@ -43,13 +45,14 @@ OTHERS = (Ready, SessionInfo, SessionPage, SnapshotInfo, SnapshotList, StepsAnsw
 PLACE = "#/components/schemas/"
 PACKED = "Packed"
 BINARY: Shape = {"type": "string", "format": "binary"}
+POINTS = ("step", "revision", "snapshot")
 INTERNAL = ("replayed",)  # a header tells it
 
 
 def components() -> dict[str, Shape]:
     """Every shape by its name."""
     plain, packed = _plain(), _packed()
-    found = {"Problem": _problem()}
+    found = {"Problem": _problem(), "Event": _event()}
     for name, shape in plain.items():
         found[name] = shape if _taken(name) else _mapped(shape, _as_json)
         if name in packed:
@@ -68,7 +71,8 @@ def of(kind: type[Any], packed: bool = False) -> Shape:
 def _plain() -> dict[str, Shape]:
     """The shapes as msgspec tells them: with the rows of both forms."""
     kinds = (*BODIES, *ANSWERS, *OTHERS)
-    return msgspec.json.schema_components(kinds, ref_template=PLACE + "{name}")[1]
+    _, found = msgspec.json.schema_components(kinds, ref_template=PLACE + "{name}")
+    return {name: _pointed(name, shape) for name, shape in found.items()}
 
 
 def _taken(name: str) -> bool:
@@ -97,6 +101,35 @@ def _problem() -> Shape:
     told: Shape = {"description": "Where it can be said."}
     shape["properties"] |= {"code": {"type": "string", "enum": sorted(codes())}}
     shape["properties"] |= {"expected": told, "got": told, "where": {"type": "string"} | told}
+    return shape
+
+
+def _event() -> Shape:
+    """A server-sent event, its fields as members."""
+    names = sorted({*NAMES.values(), *NOTICES, *ENDS, "missed", "failed"})
+    return {
+        "title": "Event",
+        "description": "One event. A stream of them has no end of its own.",
+        "type": "object",
+        "properties": {
+            "id": {"type": "string", "description": "What Last-Event-ID takes."},
+            "event": {"type": "string", "enum": names},
+            "data": {"type": "string", "contentMediaType": "application/json"},
+            "retry": {"type": "integer"},
+        },
+        "required": ["event", "data"],
+    }
+
+
+def _pointed(name: str, shape: Shape) -> Shape:
+    """How many points a body may name, which the types of its fields do not say."""
+    named: list[Shape] = [
+        {"required": [point], "properties": {point: {"not": {"type": "null"}}}} for point in POINTS
+    ]
+    if name == "PointBody":
+        return shape | {"oneOf": named}
+    if name == "ForkBody":
+        return shape | {"not": {"anyOf": [{"allOf": list(two)} for two in combinations(named, 2)]}}
     return shape
 
 

@@ -27,9 +27,7 @@ STREAM = "/v1/sessions/{session_id:str}/stream"
 @get(
     "/v1/sessions/{session_id:str}/events",
     media_type="text/event-stream",
-    operation_class=openapi.operation(
-        "streams", "text/event-stream", reads=(openapi.LAST_EVENT_ID,)
-    ),
+    operation_class=openapi.operation("streams", openapi.EVENTS, reads=(openapi.LAST_EVENT_ID,)),
 )
 async def watch_session(
     request: Request[Any, Any, Any], include: FromQuery[str | None] = None

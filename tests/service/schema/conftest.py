@@ -1,7 +1,6 @@
 """A server whose models schemathesis may ask about, and one that comes and goes."""
 
 from collections.abc import Generator
-from pathlib import Path
 
 import pytest
 

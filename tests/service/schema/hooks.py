@@ -33,18 +33,18 @@ def _plain(value: Any) -> Any:
 
 
 @schemathesis.serializer(MSGPACK)
-def to_msgpack(context: Any, value: Any) -> dict[str, Any]:
+def to_msgpack(context: Any, value: Any) -> bytes:
     """A body as MessagePack; one that it cannot hold as what is none."""
     try:
-        return {"data": msgspec.msgpack.encode(_walked(value, _plain))}
+        return msgspec.msgpack.encode(_walked(value, _plain))
     except (OverflowError, UnicodeEncodeError):
-        return {"data": b"\xc1"}  # the one byte that MessagePack never has
+        return b"\xc1"  # the one byte that MessagePack never has
 
 
 @schemathesis.serializer(SAFETENSORS)
-def to_safetensors(context: Any, value: Any) -> dict[str, Any]:
-    """A body of bytes as it is."""
-    return {"data": serialize_binary(value)}
+def to_safetensors(context: Any, value: Any) -> bytes:
+    """A body of bytes as it is; where the document is narrowed, a state that the model has."""
+    return server.get(f"/v1/sessions/{LIVE}/state").content if NARROW else serialize_binary(value)
 
 
 @schemathesis.deserializer(MSGPACK)
@@ -78,6 +78,7 @@ if NARROW:
     def before_load_schema(context: Any, raw_schema: dict[str, Any]) -> None:
         """See schemathesis."""
         narrow(raw_schema, server.get(f"/v1/models/{MODEL}").json())
+        _begin()
 
 
 @schemathesis.hook
@@ -87,20 +88,22 @@ def before_call(context: Any, case: Any, kwargs: dict[str, Any]) -> None:
     if NARROW and case.operation.definition.raw["operationId"] == "unload_model":
         server.post("/v1/models/reload").raise_for_status()
     if NARROW and case.path_parameters.get("session_id") == LIVE:
-        _enliven(case)
+        incarnation = _begin()
+        if case.path.endswith("/events"):
+            case.headers["Last-Event-ID"] = f"{incarnation}-0"
+    if NARROW and "Idempotency-Key" in case.headers:
+        case.headers["Idempotency-Key"] = f"key-{next(NUMBERS)}"
+    if NARROW and isinstance(case.body, dict) and case.body.get("id"):
+        case.body["id"] = f"id-{next(NUMBERS)}"
 
 
-def _enliven(case: Any) -> None:
-    made = server.post(f"/v1/models/{MODEL}/sessions", json={"version": "1"}).json()
-    path = f"/v1/sessions/{made['id']}"
+def _begin() -> str:
+    """Begin the live session anew. Returns its incarnation."""
+    path, wanted = f"/v1/sessions/{LIVE}", {"id": LIVE, "version": "1"}
+    server.delete(path)
+    made = server.post(f"/v1/models/{MODEL}/sessions", json=wanted).raise_for_status().json()
     server.post(f"{path}/snapshots", json={"name": KEPT}).raise_for_status()
-    case.path_parameters["session_id"] = made["id"]
-    if case.headers.get("Last-Event-ID") == "0-0":
-        case.headers["Last-Event-ID"] = f"{made['incarnation']}-0"
-    elif case.path.endswith("/events") and not _is_negative(case):
-        case.headers["Last-Event-ID"] = f"{made['incarnation']}-0"
-    if isinstance(case.body, Binary) and not _is_negative(case):
-        case.body = server.get(f"{path}/state").content
+    return made["incarnation"]
 
 
 def _is_negative(case: Any) -> bool:
@@ -114,3 +117,5 @@ def after_call(context: Any, case: Any, response: Any) -> None:
     mode = "negative" if _is_negative(case) else "positive"
     with open(TALLY, "a") as tally:
         tally.write(f"{name} {mode} {response.status_code}\n")
+        if response.status_code in (404, 422, 409):
+            open("/tmp/dbg", "a").write(f"{name} {case.body} {response.content}\n")

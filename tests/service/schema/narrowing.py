@@ -11,7 +11,7 @@ from math import prod
 from typing import Any
 
 MODEL, VERSIONS, SPARE = "small", ["1", "2"], "spare"  # SPARE comes and goes
-LIVE = "a-live-session"  # a fresh one takes its place in each request
+LIVE = "a-live-session"  # begun anew before each request
 KEPT = "kept"  # a snapshot that it has
 ROWS = 6
 NUMBER = {"type": "number", "minimum": -1e3, "maximum": 1e3}
@@ -39,7 +39,6 @@ def _parameter(parameter: Document, spare: bool) -> None:
         "model": [SPARE if spare else MODEL],
         "version": ["1"] if spare else VERSIONS,
         "If-Match": ["*"],
-        "Last-Event-ID": ["0-0"],  # the live session's own takes its place
     }
     if name in known:
         schema.clear()

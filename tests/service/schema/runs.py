@@ -27,7 +27,12 @@ class Answer(NamedTuple):
 
 
 def run(
-    server: Server, folder: Path, examples: int, *arguments: str, source: str = "", narrow: bool = False
+    server: Server,
+    folder: Path,
+    examples: int,
+    *arguments: str,
+    source: str = "",
+    narrow: bool = False,
 ) -> Counter[Answer]:
     """Ask what a document describes, the served one or that of a file. Fails where a check does."""
     tally = folder / "tally"

@@ -6,7 +6,7 @@ import pytest
 
 from tests.bundles import make_bundle
 from tests.service.conftest import next_version
-from tests.service.schema.narrowing import MODEL, SPARE
+from tests.service.schema.narrowing import MODEL, ROWS, SPARE
 from tests.service.serving import Server, served
 
 SIZES = {"input_size": 7, "output_size": 5, "memory_size": 6, "memory_width": 4}
@@ -20,7 +20,7 @@ def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Generator[Server]:
     make_bundle(models / "first", name=MODEL, controller_size=12, **SIZES)
     next_version(models / "first", models / "second")
     make_bundle(models / "spare", name=SPARE, controller_size=12, **SIZES)
-    with served(folder, models) as server:
+    with served(folder, models, NTM_MAX_ROWS=str(ROWS)) as server:
         before = children(server)
         yield server
         assert children(server) == before, server.text()

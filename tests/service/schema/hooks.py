@@ -1,7 +1,7 @@
 """What schemathesis is told beside the document: media types, and live sessions to name.
 
-`st` loads this module. NARROW set, it narrows the document and puts a fresh session into each
-request that names a live one; TALLY names a file that gets a line for each answer.
+`st` loads this module. SCHEMA_NARROW has "model" and "session" where the document is to be
+narrowed to them; SCHEMA_TALLY names a file that gets a line for each answer.
 """
 
 from __future__ import annotations
@@ -17,12 +17,19 @@ import safetensors.numpy
 import schemathesis
 from schemathesis.transport.serialization import Binary, serialize_binary
 
-from tests.service.schema.narrowing import KEPT, LIVE, MODEL, narrow
+from tests.service.schema.narrowing import (
+    KEPT,
+    LIVE,
+    MODEL,
+    narrow_to_model,
+    narrow_to_session,
+)
 
 URL, TALLY = os.environ["SCHEMA_URL"], os.environ["SCHEMA_TALLY"]
-NARROW = bool(os.environ.get("SCHEMA_NARROW"))
+NARROW = os.environ["SCHEMA_NARROW"].split()
 MSGPACK, SAFETENSORS = "application/msgpack", "application/vnd.safetensors"
 FORMS = ("application/json", MSGPACK, f"{MSGPACK};q=0.5, application/json")
+WHOLE = ("step", "revision")  # 3.0 is an integer to JSON Schema, and none to the server
 NUMBERS = count()
 
 server = httpx.Client(base_url=URL, timeout=30)
@@ -44,7 +51,9 @@ def to_msgpack(context: Any, value: Any) -> bytes:
 @schemathesis.serializer(SAFETENSORS)
 def to_safetensors(context: Any, value: Any) -> bytes:
     """A body of bytes as it is; where the document is narrowed, a state that the model has."""
-    return server.get(f"/v1/sessions/{LIVE}/state").content if NARROW else serialize_binary(value)
+    if "model" in NARROW:
+        return server.get(f"/v1/sessions/{LIVE}/state").content
+    return serialize_binary(value)
 
 
 @schemathesis.deserializer(MSGPACK)
@@ -72,29 +81,36 @@ def _walked(value: Any, change: Callable[[Any], Any]) -> Any:
     return change(value)
 
 
-if NARROW:
-
-    @schemathesis.hook
-    def before_load_schema(context: Any, raw_schema: dict[str, Any]) -> None:
-        """See schemathesis."""
-        narrow(raw_schema, server.get(f"/v1/models/{MODEL}").json())
+@schemathesis.hook
+def before_load_schema(context: Any, raw_schema: dict[str, Any]) -> None:
+    """Narrow the document."""
+    if "model" in NARROW:
+        narrow_to_model(raw_schema, server.get(f"/v1/models/{MODEL}").json())
         _begin()
+    if "session" in NARROW:
+        narrow_to_session(raw_schema)
 
 
 @schemathesis.hook
 def before_call(context: Any, case: Any, kwargs: dict[str, Any]) -> None:
     """Ask for each form in turn; where the document is narrowed, of what is there."""
     case.headers["Accept"] = FORMS[next(NUMBERS) % len(FORMS)]
-    if NARROW and case.operation.definition.raw["operationId"] == "unload_model":
-        server.post("/v1/models/reload").raise_for_status()
-    if NARROW and case.path_parameters.get("session_id") == LIVE:
+    if "model" in NARROW and isinstance(case.body, dict):
+        case.body |= {name: int(case.body[name]) for name in WHOLE if _is_whole(case.body, name)}
+    if "session" not in NARROW:
+        return
+    if case.path_parameters.get("session_id") == LIVE:
         incarnation = _begin()
         if case.path.endswith("/events"):
             case.headers["Last-Event-ID"] = f"{incarnation}-0"
-    if NARROW and "Idempotency-Key" in case.headers:
+    if "Idempotency-Key" in case.headers:
         case.headers["Idempotency-Key"] = f"key-{next(NUMBERS)}"
-    if NARROW and isinstance(case.body, dict) and case.body.get("id"):
+    if isinstance(case.body, dict) and case.body.get("id"):
         case.body["id"] = f"id-{next(NUMBERS)}"
+
+
+def _is_whole(body: dict[str, Any], name: str) -> bool:
+    return isinstance(body.get(name), float) and body[name].is_integer()
 
 
 def _begin() -> str:
@@ -114,8 +130,8 @@ def _is_negative(case: Any) -> bool:
 def after_call(context: Any, case: Any, response: Any) -> None:
     """Count the answer."""
     name = case.operation.definition.raw["operationId"]
+    if name == "unload_model":  # sessions of what is unloaded answer 503, as they should
+        server.post("/v1/models/reload").raise_for_status()
     mode = "negative" if _is_negative(case) else "positive"
     with open(TALLY, "a") as tally:
         tally.write(f"{name} {mode} {response.status_code}\n")
-        if response.status_code in (404, 422, 409):
-            open("/tmp/dbg", "a").write(f"{name} {case.body} {response.content}\n")

@@ -7,45 +7,55 @@ valid for the served one too.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import prod
 from typing import Any
 
 MODEL, VERSIONS, SPARE = "small", ["1", "2"], "spare"  # SPARE comes and goes
 LIVE = "a-live-session"  # begun anew before each request
 KEPT = "kept"  # a snapshot that it has
-ROWS = 6
-NUMBER = {"type": "number", "minimum": -1e3, "maximum": 1e3}
+ROWS = 8  # the server's NTM_MAX_ROWS
+NUMBER = {"type": "number", "minimum": -3.4028235e38, "maximum": 3.4028235e38}
 POINTS = [{"revision": 1}, {"step": 0}, {"snapshot": KEPT}]
 
 Document = dict[str, Any]
 
 
-def narrow(document: Document, manifest: Document) -> None:
+def narrow_to_model(document: Document, manifest: Document) -> None:
     """Narrow a document, in place, to the model of this manifest."""
+    for operation in _operations(document):
+        spare = operation["operationId"] == "unload_model"
+        _pin(operation, "model", [SPARE if spare else MODEL])
+        _pin(operation, "version", ["1"] if spare else VERSIONS)
+        for response in operation["responses"].values():
+            for link in response.get("links", {}).values():
+                link["x-schemathesis"] = {"merge_body": False}  # its body is the whole
+    for name, shape in document["components"]["schemas"].items():
+        _rows(name.removeprefix("Packed"), shape, manifest)
+
+
+def narrow_to_session(document: Document) -> None:
+    """Narrow a document, in place, to the session LIVE and the points that it has."""
+    for operation in _operations(document):
+        _pin(operation, "session_id", [LIVE])
+        _pin(operation, "If-Match", ["*"])
+        _pin(operation, "force", [True])
+    for name, shape in document["components"]["schemas"].items():
+        _points(name.removeprefix("Packed"), shape)
+
+
+def _operations(document: Document) -> Iterator[Document]:
     for methods in document["paths"].values():
-        for operation in methods.values():
-            spare = operation["operationId"] == "unload_model"
-            for parameter in operation.get("parameters", ()):
-                _parameter(parameter, spare)
-    shapes = document["components"]["schemas"]
-    for name, shape in shapes.items():
-        _body(name.removeprefix("Packed"), shape, manifest)
+        yield from methods.values()
 
 
-def _parameter(parameter: Document, spare: bool) -> None:
-    name, schema = parameter["name"], parameter["schema"]
-    known = {
-        "session_id": [LIVE],
-        "model": [SPARE if spare else MODEL],
-        "version": ["1"] if spare else VERSIONS,
-        "If-Match": ["*"],
-    }
-    if name in known:
-        schema.clear()
-        schema |= {"type": "string", "enum": known[name]}
+def _pin(operation: Document, name: str, values: list[Any]) -> None:
+    for parameter in operation.get("parameters", ()):
+        if parameter["name"] == name:
+            parameter["schema"] = {"enum": values}
 
 
-def _body(name: str, shape: Document, manifest: Document) -> None:
+def _rows(name: str, shape: Document, manifest: Document) -> None:
     fields = shape.get("properties", {})
     if name in ("StepsBody", "PredictBody"):
         row = _list_of(NUMBER, manifest["input"]["dims"][0])
@@ -57,7 +67,11 @@ def _body(name: str, shape: Document, manifest: Document) -> None:
         fields["state"] = {
             "type": "object", "properties": tensors, "additionalProperties": False
         }  # fmt: skip
+
+
+def _points(name: str, shape: Document) -> None:
     if name in ("PointBody", "ForkBody"):
+        fields = shape["properties"]
         for point in ("step", "revision", "snapshot"):
             del fields[point]
         points = [_exactly(point, fields) for point in POINTS]

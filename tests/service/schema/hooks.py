@@ -20,6 +20,7 @@ from schemathesis.transport.serialization import Binary, serialize_binary
 from tests.service.schema.narrowing import (
     KEPT,
     LIVE,
+    MANY,
     MODEL,
     narrow_to_model,
     narrow_to_session,
@@ -27,9 +28,11 @@ from tests.service.schema.narrowing import (
 
 URL, TALLY = os.environ["SCHEMA_URL"], os.environ["SCHEMA_TALLY"]
 NARROW = os.environ["SCHEMA_NARROW"].split()
+LINKED = NARROW == ["model"]  # the run along the links
 MSGPACK, SAFETENSORS = "application/msgpack", "application/vnd.safetensors"
 FORMS = ("application/json", MSGPACK, f"{MSGPACK};q=0.5, application/json")
-WHOLE = ("step", "revision")  # 3.0 is an integer to JSON Schema, and none to the server
+WHOLE, NUMBERED = ("step", "revision"), ("inputs", "state")
+MAX_SMALL, MAX_FLOAT32 = 1000.0, 3.4028235e38
 NUMBERS = count()
 
 server = httpx.Client(base_url=URL, timeout=30)
@@ -86,7 +89,8 @@ def before_load_schema(context: Any, raw_schema: dict[str, Any]) -> None:
     """Narrow the document."""
     if "model" in NARROW:
         narrow_to_model(raw_schema, server.get(f"/v1/models/{MODEL}").json())
-        _begin()
+        for name in (LIVE, *MANY):
+            _begin(name)
     if "session" in NARROW:
         narrow_to_session(raw_schema)
 
@@ -94,13 +98,14 @@ def before_load_schema(context: Any, raw_schema: dict[str, Any]) -> None:
 @schemathesis.hook
 def before_call(context: Any, case: Any, kwargs: dict[str, Any]) -> None:
     """Ask for each form in turn; where the document is narrowed, of what is there."""
-    case.headers["Accept"] = FORMS[next(NUMBERS) % len(FORMS)]
+    # Links are followed through JSON only.
+    case.headers["Accept"] = FORMS[0 if LINKED else next(NUMBERS) % len(FORMS)]
     if "model" in NARROW and isinstance(case.body, dict):
-        case.body |= {name: int(case.body[name]) for name in WHOLE if _is_whole(case.body, name)}
+        case.body = _tamed(case.body)
     if "session" not in NARROW:
         return
     if case.path_parameters.get("session_id") == LIVE:
-        incarnation = _begin()
+        incarnation = _begin(LIVE)
         if case.path.endswith("/events"):
             case.headers["Last-Event-ID"] = f"{incarnation}-0"
     if "Idempotency-Key" in case.headers:
@@ -109,13 +114,28 @@ def before_call(context: Any, case: Any, kwargs: dict[str, Any]) -> None:
         case.body["id"] = f"id-{next(NUMBERS)}"
 
 
-def _is_whole(body: dict[str, Any], name: str) -> bool:
-    return isinstance(body.get(name), float) and body[name].is_integer()
+def _tamed(body: dict[str, Any]) -> dict[str, Any]:
+    """A body that means the same, within what a network can be run on.
+
+    3.0 is an integer to JSON Schema and none to the server; rows of 1e38 are float32, but what a
+    network makes of them is not.
+    """
+
+    def whole(value: Any) -> Any:
+        return int(value) if isinstance(value, float) and value.is_integer() else value
+
+    def small(value: Any) -> Any:
+        if isinstance(value, float | int) and MAX_SMALL < abs(value) <= MAX_FLOAT32:
+            return MAX_SMALL if value > 0 else -MAX_SMALL
+        return value
+
+    changes = dict.fromkeys(WHOLE, whole) | dict.fromkeys(NUMBERED, small)
+    return body | {name: _walked(body[name], changes[name]) for name in changes if name in body}
 
 
-def _begin() -> str:
-    """Begin the live session anew. Returns its incarnation."""
-    path, wanted = f"/v1/sessions/{LIVE}", {"id": LIVE, "version": "1"}
+def _begin(name: str) -> str:
+    """Begin a session anew. Returns its incarnation."""
+    path, wanted = f"/v1/sessions/{name}", {"id": name, "version": "1"}
     server.delete(path)
     made = server.post(f"/v1/models/{MODEL}/sessions", json=wanted).raise_for_status().json()
     server.post(f"{path}/snapshots", json={"name": KEPT}).raise_for_status()

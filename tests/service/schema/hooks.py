@@ -15,12 +15,12 @@ import httpx
 import msgspec
 import safetensors.numpy
 import schemathesis
+from schemathesis.specs.openapi import stateful
 from schemathesis.transport.serialization import Binary, serialize_binary
 
 from tests.service.schema.narrowing import (
     KEPT,
     LIVE,
-    MANY,
     MODEL,
     narrow_to_model,
     narrow_to_session,
@@ -32,10 +32,19 @@ LINKED = NARROW == ["model"]  # the run along the links
 MSGPACK, SAFETENSORS = "application/msgpack", "application/vnd.safetensors"
 FORMS = ("application/json", MSGPACK, f"{MSGPACK};q=0.5, application/json")
 WHOLE, NUMBERED = ("step", "revision"), ("inputs", "state")
-MAX_SMALL, MAX_FLOAT32 = 1000.0, 3.4028235e38
+MAX_SMALL, MAX_FLOAT32 = 1.0, 3.4028235e38
 NUMBERS = count()
 
 server = httpx.Client(base_url=URL, timeout=30)
+
+
+def _begins(operation: Any, *_: Any) -> bool:
+    """May a walk begin here? Schemathesis begins at any POST, and then few sessions live."""
+    return "{session_id}" not in operation.path
+
+
+assert hasattr(stateful, "is_likely_root_transition")
+stateful.is_likely_root_transition = _begins
 
 
 def _plain(value: Any) -> Any:
@@ -89,8 +98,7 @@ def before_load_schema(context: Any, raw_schema: dict[str, Any]) -> None:
     """Narrow the document."""
     if "model" in NARROW:
         narrow_to_model(raw_schema, server.get(f"/v1/models/{MODEL}").json())
-        for name in (LIVE, *MANY):
-            _begin(name)
+        _begin()
     if "session" in NARROW:
         narrow_to_session(raw_schema)
 
@@ -104,8 +112,10 @@ def before_call(context: Any, case: Any, kwargs: dict[str, Any]) -> None:
         case.body = _tamed(case.body)
     if "session" not in NARROW:
         return
+    if case.path.startswith("/v1/models/{model}/versions/"):
+        case.query["force"] = True
     if case.path_parameters.get("session_id") == LIVE:
-        incarnation = _begin(LIVE)
+        incarnation = _begin()
         if case.path.endswith("/events"):
             case.headers["Last-Event-ID"] = f"{incarnation}-0"
     if "Idempotency-Key" in case.headers:
@@ -133,9 +143,9 @@ def _tamed(body: dict[str, Any]) -> dict[str, Any]:
     return body | {name: _walked(body[name], changes[name]) for name in changes if name in body}
 
 
-def _begin(name: str) -> str:
-    """Begin a session anew. Returns its incarnation."""
-    path, wanted = f"/v1/sessions/{name}", {"id": name, "version": "1"}
+def _begin() -> str:
+    """Begin the live session anew. Returns its incarnation."""
+    path, wanted = f"/v1/sessions/{LIVE}", {"id": LIVE, "version": "1"}
     server.delete(path)
     made = server.post(f"/v1/models/{MODEL}/sessions", json=wanted).raise_for_status().json()
     server.post(f"{path}/snapshots", json={"name": KEPT}).raise_for_status()

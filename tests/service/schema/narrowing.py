@@ -13,7 +13,6 @@ from typing import Any
 
 MODEL, VERSIONS, SPARE = "small", ["1", "2"], "spare"  # SPARE comes and goes
 LIVE = "a-live-session"  # begun anew before each request
-MANY = [f"live-{number}" for number in range(64)]  # for walks that begin at a session
 KEPT = "kept"  # a snapshot that it has
 ROWS = 8  # the server's NTM_MAX_ROWS
 NUMBER = {"type": "number", "minimum": -3.4028235e38, "maximum": 3.4028235e38}
@@ -29,7 +28,6 @@ def narrow_to_model(document: Document, manifest: Document) -> None:
         spare = operation["operationId"] == "unload_model"
         _pin(operation, "model", [SPARE if spare else MODEL])
         _pin(operation, "version", ["1"] if spare else VERSIONS)
-        _pin(operation, "session_id", MANY)
         if operation["operationId"] in LINKED:
             del operation["requestBody"]["content"]["application/msgpack"]
         for response in operation["responses"].values():
@@ -44,7 +42,6 @@ def narrow_to_session(document: Document) -> None:
     for operation in _operations(document):
         _pin(operation, "session_id", [LIVE])
         _pin(operation, "If-Match", ["*"])
-        _pin(operation, "force", [True])
     for name, shape in document["components"]["schemas"].items():
         _points(name.removeprefix("Packed"), shape)
 

@@ -40,7 +40,8 @@ def run(
     command = [
         sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIG), "run",
         str(document or f"{server.url}/schema/openapi.json"), "--url", server.url,
-        "--seed", SEED, "--max-examples", EXAMPLES or str(examples), "--max-failures", "10", *arguments,
+        "--seed", SEED, "--max-examples", EXAMPLES or str(examples), 
+        "--max-failures", "10", *arguments,
     ]  # fmt: skip
     told = {"SCHEMA_URL": server.url, "SCHEMA_TALLY": str(tally), "SCHEMA_NARROW": narrow}
     ended = subprocess.run(

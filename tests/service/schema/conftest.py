@@ -1,6 +1,7 @@
 """A server whose models schemathesis may ask about, and one that comes and goes."""
 
 from collections.abc import Generator
+from typing import Any
 
 import pytest
 
@@ -9,7 +10,7 @@ from tests.service.conftest import next_version
 from tests.service.schema.narrowing import MODEL, ROWS, SPARE
 from tests.service.serving import Server, served
 
-SIZES = {"input_size": 7, "output_size": 5, "memory_size": 6, "memory_width": 4}
+SIZES: dict[str, Any] = {"input_size": 7, "output_size": 5, "memory_size": 6, "memory_width": 4}
 
 
 @pytest.fixture(scope="module")

@@ -128,7 +128,7 @@ def _content(kind: type[Any] | str | None) -> dict[str, OpenAPIMediaType] | None
         return None
     if isinstance(kind, str):
         event: Any = {"$ref": openapi_shapes.PLACE + "Event"}  # each, and not the whole stream
-        shape = event if kind == EVENTS else openapi_shapes.BINARY
+        shape: Any = event if kind == EVENTS else openapi_shapes.BINARY
         return {kind: OpenAPIMediaType(schema=shape)}
     plain: Any = openapi_shapes.of(kind)
     packed: Any = openapi_shapes.of(kind, packed=True)

@@ -160,7 +160,10 @@ def _is_negative(case: Any) -> bool:
 def after_call(context: Any, case: Any, response: Any) -> None:
     """Count the answer."""
     name = case.operation.definition.raw["operationId"]
-    if name == "unload_model":  # sessions of what is unloaded answer 503, as they should
+    if name in (
+        "unload_model",
+        "unload",
+    ):  # sessions of what is unloaded answer 503, as they should
         server.post("/v1/models/reload").raise_for_status()
     mode = "negative" if _is_negative(case) else "positive"
     with open(TALLY, "a") as tally:

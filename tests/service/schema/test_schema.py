@@ -1,7 +1,9 @@
 """schemathesis against a real server: what it does is what its OpenAPI document says."""
 
+import json
 from pathlib import Path
 
+from tests.service.schema import v2
 from tests.service.schema.runs import Answer, done, run
 from tests.service.serving import Server
 
@@ -43,3 +45,18 @@ def test_sessions_that_are_begun_moved_and_ended_along_the_links_answer_as_told(
     made = {"create_session", "fork_session", "keep_snapshot"}
     assert moved | made | {"describe_session", "read_memory", "read_history"} <= set(done(answers))
     assert sum(done(answers).values()) > 0.5 * answers.total()
+
+
+def test_the_open_inference_protocol_refuses_in_its_own_form_and_never_fails(
+    fuzzed: Server, tmp_path: Path
+):
+    path = tmp_path / "v2.json"
+    path.write_text(json.dumps(v2.document()))
+    # What tensors a model takes the document does not say; unknown parameters are passed over.
+    judged = "not_a_server_error,status_code_conformance,content_type_conformance"
+    checks = ("--checks", f"{judged},response_schema_conformance")
+    answers = run(fuzzed, tmp_path, 15, *BY_OPERATION, *checks, document=path)
+    assert {answer.status for answer in answers} >= {200, 400, 404, 405}
+    assert {"infer_one", "infer_version", "index", "metadata_one", "stats_one"} <= set(
+        done(answers)
+    )

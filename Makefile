@@ -22,8 +22,9 @@ ARGS ?=
 
 PIP_INSTALL := -m pip install --quiet --quiet --disable-pip-version-check
 PROFILES := cpu gpu train dev
+SBOM := --pyproject pyproject.toml --mc-type application --output-reproducible --validate
 
-.PHONY: help serve test crash clients check format-check lint types train export bench lock clean
+.PHONY: help serve test crash clients check format-check lint types audit sbom train export bench lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' Makefile
@@ -53,6 +54,22 @@ lint: .venv-dev/stamp
 types: .venv-dev/stamp
 	.venv-dev/bin/pyright
 	.venv-dev/bin/pyright -p tests
+
+audit: .venv-dev/stamp ## look up the locks' pins and what is known against them; 3: nobody could be asked
+	@.venv-dev/bin/python -m tests.audit
+
+# Of each lock what it pins; of the two environments what is installed, with its licences.
+sbom: .venv/stamp .venv-dev/stamp ## bills of materials in CycloneDX, into build/sbom
+	@mkdir -p build/sbom
+	@for profile in $(PROFILES); do \
+	  .venv-dev/bin/cyclonedx-py requirements $(SBOM) --output-file build/sbom/$$profile.json \
+	    requirements-$$profile.lock; \
+	done
+	@.venv-dev/bin/cyclonedx-py environment $(SBOM) --output-file build/sbom/installed-cpu.json \
+	  .venv/bin/python
+	@.venv-dev/bin/cyclonedx-py environment $(SBOM) --output-file build/sbom/installed-dev.json \
+	  .venv-dev/bin/python
+	@ls -1 build/sbom/*.json
 
 train: .venv-dev/stamp ## train the copy task; ARGS="--seed 2"
 	.venv-dev/bin/ntm train copy $(ARGS)

@@ -21,7 +21,7 @@ from service.gate import Gate
 from service.link import EngineLink
 from service.metrics import FrontMetrics
 from service.request_ids import RequestIds
-from service.routes import v2
+from service.routes import methods, v2
 from service.routes.admin import reload_models, unload_model
 from service.routes.health import live, ready
 from service.routes.metrics import metrics as read_metrics
@@ -105,7 +105,7 @@ def create_app(settings: Settings, link: EngineLink | None = None, front: int = 
     metrics.engine_up.set_function(lambda: state.link.connected)
     metrics.keys_current.set_function(lambda: state.gate.current)
     app = Litestar(
-        route_handlers=[*HANDLERS, stream_rows],
+        route_handlers=[methods.answering(HANDLERS), *HANDLERS, stream_rows],
         guards=[let_in, query.check],
         state=State({KEY: state}),
         lifespan=[lambda _: _running(state, opens=link is None)],

@@ -1,157 +1,145 @@
-"""What /schema tells: the OpenAPI document of our routes, and a page that reads it offline.
+"""What /schema tells: the OpenAPI document of our routes.
 
-The pages that Litestar brings load their script from a content delivery network; this one is one
-HTML file without script, so it works where the server has no way out.
+Litestar finds the routes and their parameters. The rest an operation says itself, since a handler
+reads its headers and its body on its own: `@get(path, operation_class=operation(...))`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
-import msgspec
 from litestar import Response, Router
-from litestar.openapi import OpenAPIConfig, ResponseSpec
-from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin, YamlRenderPlugin
-from litestar.openapi.spec import OpenAPIMediaType, Operation, Parameter, RequestBody, Schema
-from litestar.openapi.spec.enums import OpenAPIType
+from litestar.handlers import HTTPRouteHandler
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin, YamlRenderPlugin
+from litestar.openapi.spec import (
+    Components,
+    OpenAPI,
+    OpenAPIHeader,
+    OpenAPIMediaType,
+    OpenAPIResponse,
+    Operation,
+    Parameter,
+    Reference,
+    RequestBody,
+    SecurityScheme,
+)
 
-from service import gate
+from service import gate, openapi_links, openapi_parameters, openapi_shapes
 from service.errors import Problem, RouteNotFound
 from service.metrics import package_version
+from service.openapi_page import Page
+from service.openapi_parameters import KEY as KEY
+from service.openapi_parameters import LAST_EVENT_ID as LAST_EVENT_ID
+from service.openapi_parameters import MATCH as MATCH
+from service.openapi_parameters import RETRY_AFTER, header
 
+JSON, MSGPACK = "application/json", "application/msgpack"
+EVENTS = "text/event-stream"
 PROBLEM_TYPE = "application/problem+json"
 REASONS = {
     400: "The request is not valid",
-    404: "There is no such session or model",
-    409: "There is a session of this id",
+    401: "The request has no key, or one that is not known",
+    403: "The key does not allow it, or the page that asks is of another origin",
+    404: "There is no such session, model or point",
+    408: "The body took too long to arrive",
+    409: "What is there already stands against it",
     410: "The session has expired",
     412: "If-Match does not hold",
     413: "The body is too large, or has too many rows",
-    415: "The body is neither application/json nor application/msgpack",
-    426: "The path speaks WebSocket",
+    415: "The body is of a type that the route does not read",
     422: "The Idempotency-Key belongs to another request",
-    429: "A queue or the number of sessions is at its limit; Retry-After says when to try again",
-    503: "The engine is away or not ready; Retry-After says when to try again",
+    426: "The path speaks WebSocket",
+    429: "A limit is reached; Retry-After says when to try again",
+    500: "The server failed; its log has more under the request id",
+    503: "The engine or the store is away, or not ready; Retry-After says when to try again",
     504: "The request took longer than NTM_REQUEST_TIMEOUT_S",
+}
+ALL = (400, 403, 500)  # of every route
+GUARDED = (401, 429, 503, 504)  # of every route under /v1: its key and limits, the engine
+OF_A_NAME = {  # path and header parameters
+    "session_id": (404, 410),
+    "model": (404,),
+    "Idempotency-Key": (422,),
+    "If-Match": (412,),
+}
+OF_A_BODY = (408, 413, 415)
+Headers = dict[str, OpenAPIHeader | Reference]
+
+ALWAYS: Headers = {
+    "X-Request-Id": header("The id of this request", "^[A-Za-z0-9._~:/+=@-]{1,128}$")
+}
+ETAG: Headers = {"ETag": header("What If-Match takes", '^"[0-9A-Za-z]+-[0-9]+"$')}
+LOCATION: Headers = {"Location": header("The path of what was made", "^/v1/sessions/")}
+REPLAYED: Headers = {
+    "Idempotency-Replayed": header("The answer to an earlier request", "^true$", required=False)
 }
 
 
-def _header(name: str, description: str) -> Parameter:
-    return Parameter(
-        name=name,
-        param_in="header",
-        description=description,
-        schema=Schema(type=OpenAPIType.STRING),
-    )
-
-
-KEY = _header(
-    "Idempotency-Key", "A repeat with this key gets the first answer, and changes nothing"
-)
-MATCH = _header("If-Match", "Only where the session still has this ETag")
-
-
-def answers(model: type[Any], *statuses: int, status: int = 200) -> dict[int, ResponseSpec]:
-    """The answers of a route: what it gives, and the problems it may meet."""
-    found = {status: ResponseSpec(model, generate_examples=False, description="Done")}
-    return found | problems(*statuses)
-
-
-def problems(*statuses: int) -> dict[int, ResponseSpec]:
-    """Problem details for these statuses."""
-    return {
-        status: ResponseSpec(
-            Problem,
-            generate_examples=False,
-            description=REASONS[status],
-            media_type=PROBLEM_TYPE,
-        )
-        for status in statuses
-    }
-
-
-def takes(
-    *headers: Parameter, body: type[Any] | None = None, required: bool = True
+def operation(
+    tag: str,
+    gives: type[Any] | str | None = None,
+    *further: int,
+    takes: type[Any] | str | None = None,
+    required: bool = True,
+    reads: tuple[Parameter, ...] = (),
+    tells: Headers | None = None,
+    guarded: bool = True,
+    succeeds: bool = True,
 ) -> type[Operation]:
-    """An operation that documents a body and headers that its handler reads by itself."""
+    """How a route documents itself.
+
+    gives, takes: what is answered and what the body is: a struct, in JSON or MessagePack, or else a
+    media type, or nothing. further: statuses of problems beside those that follow from the rest.
+    reads, tells: headers of the request and of its answer. succeeds: can it ever?
+    """
 
     @dataclass
     class Documented(Operation):
         def __post_init__(self) -> None:
-            if body is not None:
-                media = OpenAPIMediaType(schema=_schema(body))
-                forms = {"application/json": media, "application/msgpack": media}
-                self.request_body = RequestBody(forms, required=required)
-            self.parameters = [*(self.parameters or []), *headers]
+            self.tags = [tag]
+            status = next(iter(self.responses or {"200": None}))
+            self.parameters = [*openapi_parameters.told(self.parameters or ()), *reads]
+            headers = ALWAYS | (tells or {}) | (REPLAYED if KEY in reads else {})
+            links = openapi_links.of(self.operation_id or "")
+            done = OpenAPIResponse("Done", headers, _content(gives), links)
+            self.responses = {status: done} if succeeds else {}
+            asked = (*further, *(GUARDED if guarded else ()), *(OF_A_BODY if takes else ()))
+            for problem in sorted({*ALL, *asked, *_of_names(self.parameters)}):
+                self.responses[str(problem)] = Reference(f"#/components/responses/{problem}")
+            if takes is not None:
+                self.request_body = RequestBody(_content(takes) or {}, required=required)
 
     return Documented
 
 
-def _schema(kind: type[Any]) -> Any:
-    _, components = msgspec.json.schema_components(
-        (kind,), ref_template="#/components/schemas/{name}"
-    )
-    return components[kind.__name__]
+def _of_names(parameters: Iterable[Parameter | Reference]) -> Iterator[int]:
+    """The statuses that come with what a request names."""
+    for parameter in parameters:
+        if isinstance(parameter, Parameter):
+            yield from OF_A_NAME.get(parameter.name, ())
 
 
-class Page(OpenAPIRenderPlugin):
-    """The whole document as one plain page."""
-
-    def __init__(self) -> None:
-        super().__init__(path="/")
-
-    def render(self, request: Any, openapi_schema: dict[str, Any]) -> bytes:
-        """See OpenAPIRenderPlugin."""
-        return "".join(_page(openapi_schema)).encode()
-
-
-def _page(document: dict[str, Any]) -> Iterator[str]:
-    info = document["info"]
-    yield (
-        '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" '
-        'content="width=device-width"><link rel="icon" href="data:,">'
-        f"<title>{escape(info['title'])}</title><style>body{{font:16px/1.5 system-ui;"
-        "max-width:60rem;margin:2rem auto;padding:0 1rem}pre{background:#8882;padding:.6rem;"
-        "overflow:auto}code,pre{font-size:.9em}h2{border-top:1px solid #8888;padding-top:1rem}"
-        "td{padding-right:1.5rem;vertical-align:top}</style>"
-        f"<h1>{escape(info['title'])} {escape(info['version'])}</h1>"
-        f"<p>{escape(info.get('description') or '')}</p>"
-        '<p>For tools: <a href="/schema/openapi.json">openapi.json</a>, '
-        '<a href="/schema/openapi.yaml">openapi.yaml</a></p>'
-    )
-    for path, methods in document["paths"].items():
-        for method, operation in methods.items():
-            yield from _operation(path, method, operation)
-    yield "<h2>Shapes</h2>"
-    for name, shape in document["components"]["schemas"].items():
-        yield f'<h3 id="{escape(name)}">{escape(name)}</h3>{_pretty(shape)}'
-    yield "</html>"
+def _content(kind: type[Any] | str | None) -> dict[str, OpenAPIMediaType] | None:
+    """What a body may be, by its media type."""
+    if kind is None:
+        return None
+    if isinstance(kind, str):
+        event: Any = {"$ref": openapi_shapes.PLACE + "Event"}  # each, and not the whole stream
+        shape: Any = event if kind == EVENTS else openapi_shapes.BINARY
+        return {kind: OpenAPIMediaType(schema=shape)}
+    plain: Any = openapi_shapes.of(kind)
+    packed: Any = openapi_shapes.of(kind, packed=True)
+    return {JSON: OpenAPIMediaType(schema=plain), MSGPACK: OpenAPIMediaType(schema=packed)}
 
 
-def _operation(path: str, method: str, operation: dict[str, Any]) -> Iterator[str]:
-    yield f"<h2><code>{method.upper()} {escape(path)}</code></h2>"
-    yield f"<p>{escape(operation.get('description') or '')}</p><table>"
-    for parameter in operation.get("parameters", ()):
-        where, said = parameter["in"], parameter.get("description") or ""
-        yield f"<tr><td><code>{escape(parameter['name'])}</code><td>{where}<td>{escape(said)}"
-    yield "</table>"
-    for kind, media in operation.get("requestBody", {}).get("content", {}).items():
-        yield f"<p>Takes {escape(kind)}</p>{_pretty(media['schema'])}"
-    yield "<table>"
-    for status, response in operation["responses"].items():
-        yield f"<tr><td>{status}<td>{escape(response['description'])}<td>"
-        for media in response.get("content", {}).values():
-            name = media["schema"].get("$ref", "").rsplit("/", 1)[-1]
-            yield f'<a href="#{escape(name)}">{escape(name)}</a>'
-    yield "</table>"
-
-
-def _pretty(value: Any) -> str:
-    text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
-    return f"<pre>{escape(text)}</pre>"
+def _problem(status: int, reason: str) -> OpenAPIResponse:
+    headers = {401: openapi_parameters.CHALLENGE, 429: RETRY_AFTER, 503: RETRY_AFTER}
+    shape: Any = openapi_shapes.of(Problem)
+    content = {PROBLEM_TYPE: OpenAPIMediaType(schema=shape)}
+    return OpenAPIResponse(reason, ALWAYS | headers.get(status, {}), content)
 
 
 async def _refuse_unknown(response: Response[Any]) -> Response[Any]:
@@ -161,13 +149,44 @@ async def _refuse_unknown(response: Response[Any]) -> Response[Any]:
     return response
 
 
+@dataclass
+class Document(OpenAPI):
+    """The document with our shapes in place of those that Litestar finds."""
+
+    def to_schema(self) -> dict[str, Any]:
+        """See BaseSchemaObject."""
+        document = super().to_schema()
+        document["components"]["schemas"] = openapi_shapes.components()
+        return document
+
+
+class Config(OpenAPIConfig):
+    """Makes a `Document`."""
+
+    def to_openapi_schema(self) -> Document:
+        """See OpenAPIConfig."""
+        made = super().to_openapi_schema()
+        return Document(**{name: getattr(made, name) for name in made.__dataclass_fields__})
+
+
+def _id(handler: HTTPRouteHandler, method: Any, path: Any) -> str:
+    return handler.handler_name
+
+
 def config() -> OpenAPIConfig:
     """The OpenAPI document and where it is served."""
-    return OpenAPIConfig(
+    key = SecurityScheme("http", "An API key, where NTM_KEYS names a file of them", scheme="bearer")
+    return Config(
         title="ntm-serve",
         version=package_version(),
         description="Sessions of networks with memory: rows in, rows out, the state kept between.",
         use_handler_docstrings=True,
+        operation_id_creator=_id,
+        components=Components(
+            security_schemes={"key": key},
+            responses={str(status): _problem(status, why) for status, why in REASONS.items()},
+        ),
+        security=[{"key": []}, {}],
         render_plugins=[Page(), JsonRenderPlugin(), YamlRenderPlugin()],
         openapi_router=Router(
             "/schema",

@@ -7,12 +7,24 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from export.bundle import FileEntry
+from export.bundle import NAME_PATTERN, FileEntry
 from model.state import StateSpec, TensorSpec
+from service.engine.sessions import ID_PATTERN, RESERVED
 from service.results import SnapshotInfo
 
-MAX_COUNT = 1 << 53  # of steps and revisions; what every JSON reader holds exactly
+# What only the OpenAPI document says; handlers and engine check it, with codes of their own.
+SOME = Meta(extra_json_schema={"minItems": 1})
+FLOAT32 = Meta(extra_json_schema={"minimum": -3.4028235e38, "maximum": 3.4028235e38})
+NAME = Meta(extra_json_schema={"pattern": f"^{NAME_PATTERN.pattern}$"})
+ID = Meta(extra_json_schema={"pattern": f"^{ID_PATTERN.pattern}$"})
+NEW_ID = Meta(extra_json_schema={"pattern": f"^(?!{RESERVED}){ID_PATTERN.pattern}$"})
+
+MAX_INTEGER = (1 << 53) - 1  # the largest that every reader of JSON tells from the next
 Size = Annotated[int, Meta(le=(1 << 63) - 1)]  # of one dimension, so that a product stays small
+Step = Annotated[int, Meta(ge=0, le=MAX_INTEGER)]
+Revision = Annotated[int, Meta(ge=1, le=MAX_INTEGER)]
+TtlS = Annotated[float, Meta(gt=0, le=366 * 86_400)]
+Row = Annotated[list[Annotated[float, FLOAT32]], SOME]
 
 
 class Tensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -23,7 +35,8 @@ class Tensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 Rows = Annotated[
-    list[list[float]] | Tensor, Meta(description="Rows of X numbers each, in order: (T, X).")
+    Annotated[list[Row], SOME] | Tensor,
+    Meta(description="Rows of X numbers each, in order: (T, X)."),
 ]
 OutRows = list[tuple[float, ...]] | Tensor  # a Tensor in MessagePack
 
@@ -42,9 +55,9 @@ Numbers = list[float | _L7]
 class CreateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A session to begin. Every field may be left out, and so may the body."""
 
-    id: str | None = None  # drawn where it is not given
-    version: str | None = None  # the newest where it is not given
-    idle_ttl_s: Annotated[float, Meta(gt=0, le=366 * 86_400)] | None = None
+    id: Annotated[str, NEW_ID] | None = None  # drawn where it is not given
+    version: Annotated[str, NAME] | None = None  # the newest where it is not given
+    idle_ttl_s: TtlS | None = None
     state: dict[str, Numbers | Tensor] | None = None  # initial tensors by name, nested or flat
 
 
@@ -59,7 +72,7 @@ class PredictBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A whole sequence, from fresh state."""
 
     inputs: Rows
-    version: str | None = None
+    version: Annotated[str, NAME] | None = None
 
 
 class TensorView(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -183,31 +196,31 @@ class Ready(msgspec.Struct, frozen=True):
 class PointBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A kept point of a session: exactly one of the three."""
 
-    step: Annotated[int, Meta(ge=0, le=MAX_COUNT)] | None = None  # the latest time it stood there
-    revision: Annotated[int, Meta(ge=1, le=MAX_COUNT)] | None = None
-    snapshot: str | None = None
+    step: Step | None = None  # the latest time it stood there
+    revision: Revision | None = None
+    snapshot: Annotated[str, ID] | None = None
 
 
 class ForkBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where the new session begins: at most one of the three points, else where this one stands."""
 
-    id: str | None = None  # drawn where it is not given
-    idle_ttl_s: Annotated[float, Meta(gt=0, le=366 * 86_400)] | None = None  # else this one's
-    step: Annotated[int, Meta(ge=0, le=MAX_COUNT)] | None = None
-    revision: Annotated[int, Meta(ge=1, le=MAX_COUNT)] | None = None
-    snapshot: str | None = None
+    id: Annotated[str, NEW_ID] | None = None  # drawn where it is not given
+    idle_ttl_s: TtlS | None = None  # else this one's
+    step: Step | None = None
+    revision: Revision | None = None
+    snapshot: Annotated[str, ID] | None = None
 
 
 class SnapshotBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A point to keep, by a name; drawn where it is not given."""
 
-    name: str | None = None
+    name: Annotated[str, ID] | None = None
 
 
 class MigrateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The version of its model that a session is to go on with."""
 
-    version: str
+    version: Annotated[str, NAME]
 
 
 class EmptyBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -16,14 +16,14 @@ from export.bundle import MAX_AXES
 from service.errors import InvalidRequest
 from service.requests import Given
 from service.results import StateResult
-from service.schemas import MAX_COUNT
+from service.schemas import MAX_INTEGER
 
 MEDIA_TYPE = "application/vnd.safetensors"
 FORMAT = "1"
 METADATA = "__metadata__"
 DTYPES = {"F32": ("float32", 4), "I64": ("int64", 8)}
 MAX_TENSORS = 1024
-Count = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
+Count = Annotated[int, Meta(ge=0, le=MAX_INTEGER)]
 
 
 class Taken(msgspec.Struct, frozen=True):
@@ -86,7 +86,7 @@ def read(data: bytes) -> Taken:
         raise _refused("a header that is nested too deeply") from None
     except (SafetensorError, msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
         raise _refused(f"{len(data)} bytes that are none: {error}") from None
-    if metadata.format != FORMAT or (step is not None and not 0 <= step <= MAX_COUNT):
+    if metadata.format != FORMAT or (step is not None and not 0 <= step <= MAX_INTEGER):
         raise _refused(f"format {metadata.format!r}, step {metadata.step!r}")
     tensors = {
         name: Given(DTYPES[entries[name].dtype][0], entries[name].shape, bytes(tensor["data"]))

@@ -27,7 +27,7 @@ AnyRequest = Request[Any, Any, Any]
     "/v1/models/reload",
     opt=gate.ADMIN,
     status_code=200,
-    responses=openapi.answers(ModelList, 400, 409, 503, 504),
+    operation_class=openapi.operation("models", ModelList, 409),
 )
 async def reload_models(request: AnyRequest) -> ASGIResponse:
     """Load the bundles that are new under NTM_MODELS; the answer lists them. SIGHUP does the same.
@@ -43,7 +43,7 @@ async def reload_models(request: AnyRequest) -> ASGIResponse:
     "/v1/models/{model:str}/versions/{version:str}",
     opt=gate.ADMIN,
     status_code=204,
-    responses=openapi.problems(404, 409, 503, 504),
+    operation_class=openapi.operation("models", None, 409),
 )
 async def unload_model(
     request: AnyRequest, version: FromPath[str], force: FromQuery[bool] = False

@@ -19,13 +19,19 @@ HEALTH = msgspec.msgpack.Decoder(HealthInfo)
 TIMEOUT_S = 2.0
 
 
-@get("/health/live", opt=gate.OPEN, responses=openapi.answers(Live))
+@get(
+    "/health/live", opt=gate.OPEN, operation_class=openapi.operation("health", Live, guarded=False)
+)
 async def live() -> ASGIResponse:
     """This front process answers."""
     return json_answer(Live(True))
 
 
-@get("/health/ready", opt=gate.OPEN, responses=openapi.answers(Ready, 503, 504))
+@get(
+    "/health/ready",
+    opt=gate.OPEN,
+    operation_class=openapi.operation("health", Ready, 503, 504, guarded=False),
+)
 async def ready(request: Request[Any, Any, Any]) -> ASGIResponse:
     """The engine is there and every model is loaded and warmed; otherwise 503 and the reason."""
     front = front_of(request)

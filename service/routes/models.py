@@ -21,14 +21,18 @@ from service.versions import order
 MODELS = msgspec.msgpack.Decoder(list[ModelInfo])
 
 
-@get("/v1/models", opt=gate.READ, responses=openapi.answers(ModelList, 503, 504))
+@get("/v1/models", opt=gate.READ, operation_class=openapi.operation("models", ModelList))
 async def list_models(request: Request[Any, Any, Any]) -> ASGIResponse:
     """Every loaded model, and what runs it."""
     infos = await front_of(request).link.call(MODELS, ListModels(), request_id=request_id(request))
     return answer(request, ModelList([summary(info) for info in infos]))
 
 
-@get("/v1/models/{model:str}", opt=gate.READ, responses=openapi.answers(ModelDetail, 404, 503, 504))
+@get(
+    "/v1/models/{model:str}",
+    opt=gate.READ,
+    operation_class=openapi.operation("models", ModelDetail),
+)
 async def describe_model(
     request: Request[Any, Any, Any], version: FromQuery[str | None] = None
 ) -> ASGIResponse:

@@ -39,15 +39,16 @@ SNAPSHOTS = msgspec.msgpack.Decoder(list[SnapshotInfo])
 AnyRequest = Request[Any, Any, Any]
 T = TypeVar("T", bound=msgspec.Struct)
 
-MOVES = (400, 404, 410, 412, 413, 415, 422, 503, 504)
+ONCE = (openapi.KEY, openapi.MATCH)
 
 
 @post(
     "/v1/sessions/{session_id:str}/reset",
     opt=gate.STEP,
     status_code=200,
-    operation_class=openapi.takes(openapi.KEY, openapi.MATCH, body=EmptyBody, required=False),
-    responses=openapi.answers(MovedAnswer, *MOVES),
+    operation_class=openapi.operation(
+        "sessions", MovedAnswer, takes=EmptyBody, required=False, reads=ONCE, tells=openapi.ETAG
+    ),
 )
 async def reset_session(request: AnyRequest) -> ASGIResponse:
     """Back to the initial state and step 0. The history stays, so this too can be undone."""
@@ -59,8 +60,9 @@ async def reset_session(request: AnyRequest) -> ASGIResponse:
     "/v1/sessions/{session_id:str}/restore",
     opt=gate.STEP,
     status_code=200,
-    operation_class=openapi.takes(openapi.KEY, openapi.MATCH, body=PointBody),
-    responses=openapi.answers(MovedAnswer, *MOVES),
+    operation_class=openapi.operation(
+        "sessions", MovedAnswer, takes=PointBody, reads=ONCE, tells=openapi.ETAG
+    ),
 )
 async def restore_session(request: AnyRequest) -> ASGIResponse:
     """Back to a snapshot, a step or a revision that is kept."""
@@ -73,8 +75,9 @@ async def restore_session(request: AnyRequest) -> ASGIResponse:
     "/v1/sessions/{session_id:str}/migrate",
     opt=gate.STEP,
     status_code=200,
-    operation_class=openapi.takes(openapi.KEY, openapi.MATCH, body=MigrateBody),
-    responses=openapi.answers(MovedAnswer, *MOVES, 409),
+    operation_class=openapi.operation(
+        "sessions", MovedAnswer, 409, takes=MigrateBody, reads=ONCE, tells=openapi.ETAG
+    ),
 )
 async def migrate_session(request: AnyRequest) -> ASGIResponse:
     """Go on with another loaded version of the model, where it keeps the same state."""
@@ -88,8 +91,15 @@ async def migrate_session(request: AnyRequest) -> ASGIResponse:
 @post(
     "/v1/sessions/{session_id:str}/fork",
     opt=gate.STEP,
-    operation_class=openapi.takes(openapi.KEY, openapi.MATCH, body=ForkBody, required=False),
-    responses=openapi.answers(SessionInfo, *MOVES, 409, 429, status=201),
+    operation_class=openapi.operation(
+        "sessions",
+        SessionInfo,
+        409,
+        takes=ForkBody,
+        required=False,
+        reads=ONCE,
+        tells=openapi.ETAG | openapi.LOCATION,
+    ),
 )
 async def fork_session(request: AnyRequest) -> ASGIResponse:
     """A new session that goes on from where this one stands, or stood."""
@@ -111,8 +121,9 @@ async def fork_session(request: AnyRequest) -> ASGIResponse:
 @post(
     "/v1/sessions/{session_id:str}/snapshots",
     opt=gate.STEP,
-    operation_class=openapi.takes(openapi.KEY, openapi.MATCH, body=SnapshotBody, required=False),
-    responses=openapi.answers(SnapshotInfo, *MOVES, 409, 429, status=201),
+    operation_class=openapi.operation(
+        "sessions", SnapshotInfo, 409, takes=SnapshotBody, required=False, reads=ONCE
+    ),
 )
 async def keep_snapshot(request: AnyRequest) -> ASGIResponse:
     """Keep where the session stands, by name, for as long as it lives."""
@@ -125,7 +136,7 @@ async def keep_snapshot(request: AnyRequest) -> ASGIResponse:
 @get(
     "/v1/sessions/{session_id:str}/snapshots",
     opt=gate.READ,
-    responses=openapi.answers(SnapshotList, 404, 410, 503, 504),
+    operation_class=openapi.operation("sessions", SnapshotList),
 )
 async def list_snapshots(request: AnyRequest) -> ASGIResponse:
     """The kept points of a session."""

@@ -15,7 +15,7 @@ from service.guards import etag
 from service.requests import History, Import, Memory
 from service.results import HistoryPage, HistoryRecord, Moved, StateResult
 from service.routes.paths import session_id
-from service.schemas import MAX_COUNT, HistoryAnswer, HistoryEntry, MovedAnswer
+from service.schemas import MAX_INTEGER, HistoryAnswer, HistoryEntry, MovedAnswer
 
 PAGE = msgspec.msgpack.Decoder(HistoryPage)
 STATE = msgspec.msgpack.Decoder(StateResult)
@@ -27,15 +27,16 @@ AnyRequest = Request[Any, Any, Any]
 @get(
     "/v1/sessions/{session_id:str}/history",
     opt=gate.READ,
-    responses=openapi.answers(HistoryAnswer, 400, 404, 410, 503, 504),
+    operation_class=openapi.operation("sessions", HistoryAnswer),
 )
 async def read_history(
     request: AnyRequest,
     limit: Annotated[int, QueryParameter(ge=1, le=1000)] = 100,
-    cursor: Annotated[int | None, QueryParameter(ge=1, le=MAX_COUNT)] = None,
+    cursor: Annotated[int, QueryParameter(ge=1, le=MAX_INTEGER)] = MAX_INTEGER,
 ) -> ASGIResponse:
     """What was done to a session, newest first, as far back as it is kept."""
-    call = History(tenant_of(request), session_id(request), cursor, limit)
+    before = None if cursor == MAX_INTEGER else cursor
+    call = History(tenant_of(request), session_id(request), before, limit)
     page = await front_of(request).link.call(PAGE, call, request_id=request_id(request))
     form = form_of(request)
     entries = [_entry(form, record, page) for record in page.records]
@@ -45,7 +46,7 @@ async def read_history(
 @get(
     "/v1/sessions/{session_id:str}/state",
     opt=gate.READ,
-    responses=openapi.problems(404, 410, 503, 504),
+    operation_class=openapi.operation("sessions", state_file.MEDIA_TYPE, tells=openapi.ETAG),
 )
 async def export_state(request: AnyRequest) -> ASGIResponse:
     """The committed state as safetensors, with the fingerprint of its spec in the metadata."""
@@ -60,8 +61,14 @@ async def export_state(request: AnyRequest) -> ASGIResponse:
 @put(
     "/v1/sessions/{session_id:str}/state",
     opt=gate.STEP,
-    operation_class=openapi.takes(openapi.KEY, openapi.MATCH),
-    responses=openapi.answers(MovedAnswer, 400, 404, 409, 410, 412, 413, 415, 422, 503, 504),
+    operation_class=openapi.operation(
+        "sessions",
+        MovedAnswer,
+        409,
+        takes=state_file.MEDIA_TYPE,
+        reads=(openapi.KEY, openapi.MATCH),
+        tells=openapi.ETAG,
+    ),
 )
 async def import_state(request: AnyRequest) -> ASGIResponse:
     """Put a state in place that was taken from a session of the same spec, here or elsewhere."""

@@ -23,8 +23,7 @@ RESULT = msgspec.msgpack.Decoder(PredictResult)
     "/v1/models/{model:str}/predict",
     opt=gate.STEP,
     status_code=200,
-    operation_class=openapi.takes(body=PredictBody),
-    responses=openapi.answers(PredictAnswer, 400, 404, 413, 415, 429, 503, 504),
+    operation_class=openapi.operation("models", PredictAnswer, takes=PredictBody),
 )
 async def predict(request: Request[Any, Any, Any]) -> ASGIResponse:
     """Run rows from the model's initial state, and forget the state."""

@@ -9,6 +9,7 @@ from litestar import Request, delete, get, post
 from litestar.params import FromQuery, QueryParameter
 from litestar.response.base import ASGIResponse
 
+from export.bundle import NAME_PATTERN
 from service import gate, guards, names, openapi, rows, wire
 from service.front_state import (
     answer,
@@ -40,8 +41,15 @@ AnyRequest = Request[Any, Any, Any]
 @post(
     "/v1/models/{model:str}/sessions",
     opt=gate.STEP,
-    operation_class=openapi.takes(openapi.KEY, body=CreateBody, required=False),
-    responses=openapi.answers(SessionInfo, 400, 404, 409, 413, 415, 422, 429, 503, 504, status=201),
+    operation_class=openapi.operation(
+        "sessions",
+        SessionInfo,
+        409,
+        takes=CreateBody,
+        required=False,
+        reads=(openapi.KEY,),
+        tells=openapi.ETAG | openapi.LOCATION,
+    ),
 )
 async def create_session(request: AnyRequest) -> ASGIResponse:
     """Begin a session of a model. An empty body takes the defaults."""
@@ -71,13 +79,13 @@ async def create_session(request: AnyRequest) -> ASGIResponse:
 @get(
     "/v1/sessions",
     opt=gate.READ,
-    responses=openapi.answers(SessionPage, 400, 503, 504),
+    operation_class=openapi.operation("sessions", SessionPage),
 )
 async def list_sessions(
     request: AnyRequest,
     limit: Annotated[int, QueryParameter(ge=1, le=1000)] = 100,
     cursor: FromQuery[str | None] = None,
-    model: FromQuery[str | None] = None,
+    model: Annotated[str | None, QueryParameter(pattern=f"^{NAME_PATTERN.pattern}$")] = None,
 ) -> ASGIResponse:
     """A page of sessions in order of id. The answer's cursor, given back, brings the next page."""
     front = front_of(request)
@@ -88,7 +96,7 @@ async def list_sessions(
 @get(
     "/v1/sessions/{session_id:str}",
     opt=gate.READ,
-    responses=openapi.answers(SessionInfo, 404, 410, 503, 504),
+    operation_class=openapi.operation("sessions", SessionInfo, tells=openapi.ETAG),
 )
 async def describe_session(request: AnyRequest) -> ASGIResponse:
     """Where a session stands."""
@@ -101,8 +109,7 @@ async def describe_session(request: AnyRequest) -> ASGIResponse:
     "/v1/sessions/{session_id:str}",
     opt=gate.STEP,
     status_code=204,
-    operation_class=openapi.takes(openapi.MATCH),
-    responses=openapi.problems(400, 404, 410, 412, 503, 504),
+    operation_class=openapi.operation("sessions", reads=(openapi.MATCH,)),
 )
 async def end_session(request: AnyRequest) -> None:
     """End a session. Its state is gone."""
@@ -116,8 +123,13 @@ async def end_session(request: AnyRequest) -> None:
     "/v1/sessions/{session_id:str}/steps",
     opt=gate.STEP,
     status_code=200,
-    operation_class=openapi.takes(openapi.KEY, openapi.MATCH, body=StepsBody),
-    responses=openapi.answers(StepsAnswer, 400, 404, 410, 412, 413, 415, 422, 429, 503, 504),
+    operation_class=openapi.operation(
+        "sessions",
+        StepsAnswer,
+        takes=StepsBody,
+        reads=(openapi.KEY, openapi.MATCH),
+        tells=openapi.ETAG,
+    ),
 )
 async def step_session(request: AnyRequest) -> ASGIResponse:
     """Run rows through a session, one or many: all of them are committed, or none."""
@@ -146,7 +158,7 @@ async def step_session(request: AnyRequest) -> ASGIResponse:
 @get(
     "/v1/sessions/{session_id:str}/memory",
     opt=gate.READ,
-    responses=openapi.answers(MemoryAnswer, 404, 410, 503, 504),
+    operation_class=openapi.operation("sessions", MemoryAnswer, tells=openapi.ETAG),
 )
 async def read_memory(request: AnyRequest) -> ASGIResponse:
     """The committed state of a session: memory, weights, controller, each by name and role."""

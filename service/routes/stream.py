@@ -29,7 +29,7 @@ STREAM = "/v1/sessions/{session_id:str}/stream"
     "/v1/sessions/{session_id:str}/events",
     opt=gate.READ,
     media_type="text/event-stream",
-    responses=openapi.problems(400, 404, 410, 429, 503, 504),
+    operation_class=openapi.operation("streams", openapi.EVENTS, reads=(openapi.LAST_EVENT_ID,)),
 )
 async def watch_session(
     request: Request[Any, Any, Any], include: FromQuery[str | None] = None
@@ -41,7 +41,7 @@ async def watch_session(
     return EventStream(front_of(request), subject, request_id(request))
 
 
-@get(STREAM, opt=gate.OPEN, responses=openapi.problems(426))
+@get(STREAM, opt=gate.OPEN, operation_class=openapi.operation("streams", None, 426, succeeds=False))
 async def explain_stream() -> None:
     """Rows in and out over a WebSocket, which this path is for; a plain GET gets 426."""
     raise UpgradeRequired(

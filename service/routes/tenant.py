@@ -18,7 +18,7 @@ from service.settings import Settings
 USAGE = msgspec.msgpack.Decoder(UsageInfo)
 
 
-@get("/v1/tenant", opt=gate.ANY, responses=openapi.answers(TenantAnswer, 503, 504))
+@get("/v1/tenant", opt=gate.ANY, operation_class=openapi.operation("tenants", TenantAnswer))
 async def describe_tenant(request: Request[Any, Any, Any]) -> ASGIResponse:
     """Whose key this is, what it may do, and what its tenant's live sessions come to."""
     front, identity = front_of(request), identity_of(request)

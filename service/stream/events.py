@@ -25,6 +25,8 @@ NAMES = {
     "import": "imported",
     "migrate": "migrated",
 }
+NOTICES = ("forked", "snapshotted", "evicted")
+ENDS = ("expired", "deleted", "ended", "replaced")
 ROLES = {"weights": ("read_weights", "write_weights"), "usage": ("usage",)}
 INCLUDED = ("rows", *ROLES)
 LAST_ID = re.compile(rb"([0-9A-Za-z]{1,64})-([0-9]{1,18})")

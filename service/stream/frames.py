@@ -12,13 +12,13 @@ from msgspec import Meta
 
 from service import rows, wire
 from service.errors import NtmError
-from service.schemas import MAX_COUNT, OutRows, Rows, TensorView
+from service.schemas import MAX_INTEGER, OutRows, Rows, TensorView
 
 
 class RowsFrame(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Rows for the session, one or many. at: the rows that it has consumed before them."""
 
-    at: Annotated[int, Meta(ge=0, le=MAX_COUNT)]
+    at: Annotated[int, Meta(ge=0, le=MAX_INTEGER)]
     inputs: Rows
     trace: bool = False
 

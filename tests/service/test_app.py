@@ -83,7 +83,11 @@ def test_the_schema_lists_every_route(client: httpx.Client):
 def test_the_schema_tells_bodies_headers_and_problems(client: httpx.Client):
     document = client.get("/schema/openapi.json").json()
     steps = document["paths"]["/v1/sessions/{session_id}/steps"]["post"]
-    body = steps["requestBody"]["content"]["application/json"]["schema"]
+    shapes, kept = document["components"]["schemas"], document["components"]["responses"]
+    assert steps["requestBody"]["content"]["application/json"]["schema"] == {
+        "$ref": "#/components/schemas/StepsBody"
+    }
+    body = shapes["StepsBody"]
     assert body["required"] == ["inputs"] and body["additionalProperties"] is False
     assert {p["name"] for p in steps["parameters"]} == {
         "session_id",
@@ -92,8 +96,63 @@ def test_the_schema_tells_bodies_headers_and_problems(client: httpx.Client):
     }
     assert set(steps["responses"]) >= {"200", "400", "404", "410", "412", "413", "422", "429"}
     for status in ("400", "404", "503"):
-        content = steps["responses"][status]["content"]
+        assert steps["responses"][status] == {"$ref": f"#/components/responses/{status}"}
+        content = kept[status]["content"]
         assert content["application/problem+json"]["schema"]["$ref"].endswith("/Problem")
+
+
+def test_the_schema_tells_numbers_as_lists_in_json_and_as_bytes_in_msgpack(client: httpx.Client):
+    document = client.get("/schema/openapi.json").json()
+    shapes = document["components"]["schemas"]
+    steps = document["paths"]["/v1/sessions/{session_id}/steps"]["post"]["responses"]["200"]
+    told = {kind: media["schema"]["$ref"] for kind, media in steps["content"].items()}
+    assert told == {
+        "application/json": "#/components/schemas/StepsAnswer",
+        "application/msgpack": "#/components/schemas/PackedStepsAnswer",
+    }
+    rows = {"type": "array", "items": {"type": ["number", "null"]}}
+    assert shapes["StepsAnswer"]["properties"]["outputs"] == {"type": "array", "items": rows}
+    tensor = {"$ref": "#/components/schemas/PackedTensor"}
+    assert shapes["PackedStepsAnswer"]["properties"]["outputs"] == tensor
+    assert shapes["PackedTensor"]["properties"]["data"]["format"] == "binary"
+    assert shapes["PackedTensorView"]["properties"]["data"] == {
+        "type": "string",
+        "format": "binary",
+    }
+
+
+def test_every_link_of_the_schema_leads_to_an_operation_and_names_its_parameters(
+    client: httpx.Client,
+):
+    document = client.get("/schema/openapi.json").json()
+    operations = {
+        operation["operationId"]: operation
+        for methods in document["paths"].values()
+        for operation in methods.values()
+    }
+    links = [
+        link
+        for operation in operations.values()
+        for response in operation["responses"].values()
+        for link in response.get("links", {}).values()
+    ]
+    assert len(links) > 60
+    for link in links:
+        taken = {one["name"] for one in operations[link["operationId"]].get("parameters", ())}
+        assert {name.split(".")[-1] for name in link["parameters"]} <= taken
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/v1/sessions/some", "DELETE, GET, OPTIONS"),
+        ("/v1/sessions/some/state", "GET, OPTIONS, PUT"),
+        ("/v2/models/some/versions/1/infer", "OPTIONS, POST"),
+    ],
+)
+def test_options_tell_every_method_of_a_path(client: httpx.Client, path: str, allowed: str):
+    answer = client.options(path)
+    assert (answer.status_code, answer.headers["allow"]) == (204, allowed)
 
 
 def test_every_reference_of_the_schema_has_its_shape(client: httpx.Client):

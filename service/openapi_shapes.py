@@ -34,6 +34,7 @@ from service.schemas import (
     SnapshotList,
     StepsAnswer,
     StepsBody,
+    TenantAnswer,
 )
 from service.stream.events import ENDS, NAMES, NOTICES
 
@@ -42,6 +43,7 @@ Shape = dict[str, Any]
 BODIES = (CreateBody, EmptyBody, ForkBody, MigrateBody, PointBody, PredictBody, SnapshotBody)
 ANSWERS = (HistoryAnswer, Live, MemoryAnswer, ModelDetail, ModelList, MovedAnswer, PredictAnswer)
 OTHERS = (Ready, SessionInfo, SessionPage, SnapshotInfo, SnapshotList, StepsAnswer, StepsBody)
+KEYED = (TenantAnswer,)
 PLACE = "#/components/schemas/"
 PACKED = "Packed"
 BINARY: Shape = {"type": "string", "format": "binary"}
@@ -70,7 +72,7 @@ def of(kind: type[Any], packed: bool = False) -> Shape:
 @cache
 def _plain() -> dict[str, Shape]:
     """The shapes as msgspec tells them: with the rows of both forms."""
-    kinds = (*BODIES, *ANSWERS, *OTHERS)
+    kinds = (*BODIES, *ANSWERS, *OTHERS, *KEYED)
     _, found = msgspec.json.schema_components(kinds, ref_template=PLACE + "{name}")
     return {name: _pointed(name, shape) for name, shape in found.items()}
 

@@ -55,9 +55,11 @@ async def create(life: Lifecycle, request: Create) -> SessionInfo:
 
 def check_name(name: str | None) -> None:
     """Raises InvalidRequest for a name that a session cannot get from its user."""
-    if name is not None and not ID_PATTERN.fullmatch(name):
+    if name is None:
+        return
+    if not ID_PATTERN.fullmatch(name):  # "" too, which is not the same as none
         raise InvalidRequest(f"id: expected to match {ID_PATTERN.pattern}, got {name!r}")
-    if name is not None and name.startswith(RESERVED):
+    if name.startswith(RESERVED):
         raise InvalidRequest(f"id: expected none that begins with {RESERVED!r}, got {name!r}")
 
 

@@ -60,7 +60,9 @@ async def kept(life: Lifecycle, request: ListSnapshots) -> list[SnapshotInfo]:
 
 def _name(row: SessionRow, request: Snapshot) -> str:
     drawn_from = f"{row.id}/{row.incarnation}"
-    name = request.name or draw_id(row.tenant, drawn_from, request.guard.key)
+    name = request.name
+    if name is None:
+        name = draw_id(row.tenant, drawn_from, request.guard.key)
     if not ID_PATTERN.fullmatch(name):
         raise InvalidRequest(f"name: expected to match {ID_PATTERN.pattern}, got {name!r}")
     return name

@@ -45,6 +45,7 @@ AnyRequest = Request[Any, Any, Any]
         "sessions",
         SessionInfo,
         409,
+        410,  # a repeat of one that began what has expired since
         takes=CreateBody,
         required=False,
         reads=(openapi.KEY,),

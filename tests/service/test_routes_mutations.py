@@ -111,6 +111,8 @@ def test_a_point_that_is_not_kept_is_refused_and_changes_nothing(
         ("fork", {"id": "../etc"}),
         ("fork", {"idle_ttl_s": -1}),
         ("snapshots", {"name": "a b"}),
+        ("snapshots", {"name": ""}),
+        ("fork", {"id": ""}),
         ("snapshots", {"nam": "a"}),
         ("reset", {"hard": True}),
         ("migrate", {}),

@@ -33,7 +33,7 @@ MSGPACK, SAFETENSORS = "application/msgpack", "application/vnd.safetensors"
 FORMS = ("application/json", MSGPACK, f"{MSGPACK};q=0.5, application/json")
 WHOLE, NUMBERED = ("step", "revision"), ("inputs", "state")
 MAX_SMALL, MAX_FLOAT32 = 1.0, 3.4028235e38
-NUMBERS = count()
+RUN, NUMBERS = os.getpid(), count()
 
 server = httpx.Client(base_url=URL, timeout=30)
 
@@ -119,9 +119,9 @@ def before_call(context: Any, case: Any, kwargs: dict[str, Any]) -> None:
         if case.path.endswith("/events"):
             case.headers["Last-Event-ID"] = f"{incarnation}-0"
     if "Idempotency-Key" in case.headers:
-        case.headers["Idempotency-Key"] = f"key-{next(NUMBERS)}"
+        case.headers["Idempotency-Key"] = f"key-{RUN}-{next(NUMBERS)}"
     if isinstance(case.body, dict) and case.body.get("id"):
-        case.body["id"] = f"id-{next(NUMBERS)}"
+        case.body["id"] = f"id-{RUN}-{next(NUMBERS)}"
 
 
 def _tamed(body: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from tests.service.serving import Server, environ
 
+ROOT = Path(__file__).resolve().parents[3]  # where the hooks are imported from
 CONFIG = Path(__file__).parent / "schemathesis.toml"
 # By hand, longer and at random: SCHEMA_EXAMPLES=500 SCHEMA_SEED=$RANDOM
 SEED, EXAMPLES = os.environ.get("SCHEMA_SEED", "1"), os.environ.get("SCHEMA_EXAMPLES")
@@ -43,7 +44,12 @@ def run(
         "--seed", SEED, "--max-examples", EXAMPLES or str(examples), 
         "--max-failures", "10", *arguments,
     ]  # fmt: skip
-    told = {"SCHEMA_URL": server.url, "SCHEMA_TALLY": str(tally), "SCHEMA_NARROW": narrow}
+    told = {
+        "PYTHONPATH": str(ROOT),
+        "SCHEMA_URL": server.url,
+        "SCHEMA_TALLY": str(tally),
+        "SCHEMA_NARROW": narrow,
+    }
     ended = subprocess.run(
         command, env=environ(**told), cwd=folder, capture_output=True, text=True, check=False
     )

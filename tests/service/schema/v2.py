@@ -42,6 +42,7 @@ ROW = {  # one that the model takes
     "required": ["name", "shape", "datatype", "data"],
     "additionalProperties": False,
 }
+OUTPUT = {"type": "object", "properties": {"name": {"const": "y"}}, "required": ["name"]}
 PARAMETERS = {
     "type": "object",
     "properties": {
@@ -63,7 +64,7 @@ INFER = {
                 {"type": "array", "items": TENSOR, "minItems": 1},
             ]
         },
-        "outputs": {"type": "array", "items": {"type": "object"}},
+        "outputs": {"type": "array", "items": OUTPUT},
     },
     "required": ["inputs"],
 }
@@ -73,7 +74,7 @@ REPOSITORY = {
 }
 INFERRED = {
     "type": "object",
-    "properties": {"model_name": {"const": MODEL}, "outputs": {"type": "array", "items": TENSOR}},
+    "properties": {"model_name": NAME, "outputs": {"type": "array", "items": TENSOR}},
     "required": ["model_name", "outputs"],
 }
 

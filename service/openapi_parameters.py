@@ -18,6 +18,7 @@ PATTERNS = {
     "session_id": f"^{ID_PATTERN.pattern}$",
     "model": f"^{NAME_PATTERN.pattern}$",
     "version": f"^{NAME_PATTERN.pattern}$",
+    "cursor": f"^{ID_PATTERN.pattern}$",  # of sessions; a history's is a number
     "include": f"^(({INCLUDE})(,({INCLUDE}))*)?$",
 }
 

@@ -18,7 +18,8 @@ class Quotas:
     """Room for new sessions. A tenant has limits of its own where there are keys.
 
     Sessions that are about to begin count too, so that many at once get no more room than one
-    after the other. Servers that share a store do not see each other's: each may let in as many
+    after the other; one that is being written may count twice for a moment, and another then has to
+    try again. Servers that share a store do not see each other's: each may let in as many
     too many as it begins at that moment.
     """
 

@@ -9,7 +9,6 @@ from litestar import Request, delete, get, post
 from litestar.params import FromQuery, QueryParameter
 from litestar.response.base import ASGIResponse
 
-from export.bundle import NAME_PATTERN
 from service import gate, guards, names, openapi, rows, wire
 from service.front_state import (
     answer,
@@ -86,7 +85,7 @@ async def list_sessions(
     request: AnyRequest,
     limit: Annotated[int, QueryParameter(ge=1, le=1000)] = 100,
     cursor: FromQuery[str | None] = None,
-    model: Annotated[str | None, QueryParameter(pattern=f"^{NAME_PATTERN.pattern}$")] = None,
+    model: FromQuery[str | None] = None,
 ) -> ASGIResponse:
     """A page of sessions in order of id. The answer's cursor, given back, brings the next page."""
     front = front_of(request)

@@ -37,7 +37,7 @@ def test_without_a_fit_request_id_one_is_drawn(client: httpx.Client, sent: Any):
     headers = {} if sent is None else {b"x-request-id": sent}
     drawn = [client.get("/v1/models", headers=headers).headers["x-request-id"] for _ in range(2)]
     assert drawn[0] != drawn[1]
-    assert all(re.fullmatch(r"[0-9a-f]{20}", name) for name in drawn)
+    assert all(re.fullmatch(r"[0-9a-f]{12}-[0-9a-f]{12}", name) for name in drawn)
 
 
 def test_every_answer_has_one_request_id_errors_too(client: httpx.Client):

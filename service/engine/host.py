@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from time import monotonic
@@ -17,7 +18,7 @@ from service.engine.metrics import EngineMetrics
 from service.engine.packing import pack, unpack
 from service.engine.placement import Placement
 from service.engine.refused import mismatch
-from service.engine.runtime import Runtime
+from service.engine.runtime import Floats, Runtime
 from service.engine.scheduler import Scheduler
 from service.engine.sessions import Session
 from service.engine.statistics import Statistics
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from service.engine.phases import StepTracer
 
 log = logging.getLogger("ntm.engine")
+TURN_ROWS = 8  # run again between two looks at what else there is to do: a few milliseconds
 WATCHED_ROLES = ("read_weights", "write_weights", "usage")
 
 
@@ -119,18 +121,35 @@ class Host:
         self.placement.put(session, self.replayed(checkpoint.state, records))
         session.unsaved = sum(record.count for record in records)
 
-    def replayed(
-        self, state: bytes | None, records: list[Record], leave_out: int = 0
-    ) -> bytes | None:
-        """A packed state after the records' rows, but for the last `leave_out` of them.
+    def replayed(self, state: bytes | None, records: list[Record]) -> bytes | None:
+        """A packed state after the records' rows.
 
         Raises ValueError for a state of another size.
         """
-        arrays = self.initial() if state is None else unpack(self.runtime.spec, state)
-        rows = [np.frombuffer(r.rows, np.float32).reshape(r.count, -1) for r in records]
-        if leave_out:
-            rows[-1] = rows[-1][:-leave_out]
-        return pack(self.runtime.replay(arrays, rows)) if rows else state
+        if not records:
+            return state
+        arrays = self._unpacked(state)
+        return pack(self.runtime.replay(arrays, [self._rows(records)]))
+
+    async def replayed_in_turns(
+        self, state: bytes | None, records: list[Record], leave_out: int = 0
+    ) -> bytes | None:
+        """The same but for the last `leave_out` rows, a few at a time: others get on between."""
+        if not records:
+            return state
+        rows = self._rows(records)[: -leave_out or None]
+        for at in range(0, len(rows), TURN_ROWS):
+            arrays = self._unpacked(state)
+            state = pack(self.runtime.replay(arrays, [rows[at : at + TURN_ROWS]]))
+            await asyncio.sleep(0)
+        return state
+
+    def _unpacked(self, state: bytes | None) -> list[NDArray[Any]]:
+        return self.initial() if state is None else unpack(self.runtime.spec, state)
+
+    def _rows(self, records: list[Record]) -> Floats:
+        parts = [np.frombuffer(r.rows, np.float32).reshape(r.count, -1) for r in records]
+        return np.concatenate(parts)
 
     def update_gauges(self) -> None:
         """Bring the gauges of this model's device up to date."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -52,7 +53,12 @@ class Lifecycle:
         self.feeds = Feeds(store.bell)
         self.run_anew = run_anew
         self._held: OrderedDict[SessionKey, Session] = OrderedDict()  # least recently used first
+        self._replaying: dict[str, asyncio.Lock] = {}
         self._ahead: dict[SessionKey, tuple[str, int]] = {}  # acknowledged, and lost by the store
+
+    def replaying(self, tenant: str) -> asyncio.Lock:
+        """Held while rows of a tenant's are run again for an earlier point of a session."""
+        return self._replaying.setdefault(tenant, asyncio.Lock())
 
     def held(self, tenant: str, name: str) -> Session | None:
         """The session where this engine has it and it has not outlived its TTL."""

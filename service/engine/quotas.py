@@ -65,10 +65,11 @@ class Quotas:
                 together[model[0], model[1]] += number
         most = self._settings.tenant_sessions
         if together.total() >= most:
-            raise TooManySessions(f"{most} sessions of a tenant live: the most allowed")
+            expected = f"at most {most} live sessions of a tenant (NTM_TENANT_SESSIONS)"
+            raise TooManySessions(f"expected {expected}, got one more", expected=expected)
         most, kept = self._settings.tenant_state_bytes, self._bytes(together)
         if kept + host.state_bytes > most:
-            expected = f"at most {most} bytes of states of a tenant"
+            expected = f"at most {most} bytes of states of a tenant (NTM_TENANT_STATE_BYTES)"
             got = f"{kept} and {host.state_bytes} more"
             raise TooManyStateBytes(f"expected {expected}, got {got}", expected=expected, got=got)
 

@@ -45,7 +45,8 @@ async def rebuild(life: Lifecycle, session: Session, point: Point) -> Rebuilt:
     if checkpoint.state is not None and not records:
         return Rebuilt(step, checkpoint.state)
     host = await _host_at(life, row, checkpoint.revision)
-    state = host.replayed(checkpoint.state, records, last - step)
+    async with life.replaying(row.tenant):  # one of a tenant at a time: others are not to wait
+        state = await host.replayed_in_turns(checkpoint.state, records, last - step)
     if state is None and host is not session.host:
         state = pack(host.initial())
     return Rebuilt(step, state)

@@ -30,7 +30,9 @@ class Streams:
         if self._open.total() >= self._most:
             raise _too_many(f"at most {self._most} open streams")
         if self._open[tenant] >= self._most_a_tenant:
-            raise _too_many(f"at most {self._most_a_tenant} open streams of a tenant")
+            raise _too_many(
+                f"at most {self._most_a_tenant} open streams of a tenant (NTM_TENANT_STREAMS)"
+            )
         self._open[tenant] += 1
         self._gauge.labels(kind).inc()
         try:

@@ -320,7 +320,7 @@ def test_an_if_match_is_held_against_the_session_when_its_turn_comes(host: Host)
     assert_no_slot_leaked(host)
 
 
-def test_a_restored_session_is_bit_equal_to_one_that_never_stopped(
+async def test_a_restored_session_is_bit_equal_to_one_that_never_stopped(
     runtime: Runtime, bundle: Bundle
 ) -> None:
     host = host_of(bundle, runtime)
@@ -345,7 +345,7 @@ def test_a_restored_session_is_bit_equal_to_one_that_never_stopped(
         assert packed(host, again) == states[-1], since
         assert again.unsaved == sum(record.count for record in records[since:])
     first_of_last = replace(records[3], rows=rows_of(5, 4)[:1].tobytes(), count=1)
-    within = host.replayed(None, records, leave_out=3)
+    within = await host.replayed_in_turns(None, records, leave_out=3)
     assert within == host.replayed(states[2], [first_of_last]) != states[-1]
 
 

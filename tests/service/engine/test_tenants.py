@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from service.engine.host import Host
 from service.engine.sessions import RESERVED
 from service.errors import NtmError
 from service.requests import (
@@ -226,6 +227,35 @@ async def test_one_who_floods_takes_his_share_of_the_queue_and_nobody_elses_turn
     codes = [answer.code for answer in flood]
     assert codes.count(None) == 32 and codes.count("queue_full") == 168
     assert "32 requests of the tenant wait" in next(a for a in flood if a.code).got[0].detail
+
+
+async def test_one_who_goes_far_back_again_and_again_holds_up_nobody_else(
+    make_driver: MakeDriver,
+) -> None:
+    alice = make_driver(keys="keys.json", tenant_sessions=50)
+    bob = Driver(alice.engine, "bob")
+    await bob.create("b")
+    await alice.create("a")
+    await alice.stepped("a", rows_of(0, 500))
+    forks = [alice.send(Fork("alice", "a", Point(step=499), None, None, NO)) for _ in range(8)]
+    for at in range(10):
+        await bob.stepped("b", rows_of(at, 1))
+    assert sum(not fork.got for fork in forks) >= 7, "bob was answered while alice's were run"
+
+    ended = [await fork.settled() for fork in forks]
+    assert {fork.code for fork in ended} == {None}
+    assert {fork.got[0].step for fork in ended} == {499}
+
+
+async def test_where_there_is_no_room_nothing_is_run_again(
+    make_driver: MakeDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice = make_driver(keys="keys.json", tenant_sessions=1)
+    await alice.create("a")
+    await alice.stepped("a", rows_of(0, 20))
+    monkeypatch.setattr(Host, "replayed_in_turns", None)
+    refused = await alice.refused(Fork("alice", "a", Point(step=19), None, None, NO))
+    assert refused.code == "too_many_sessions"
 
 
 async def _any(driver: Driver) -> str:

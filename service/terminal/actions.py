@@ -135,7 +135,7 @@ def delete(client: Client, given: Namespace, output: Output) -> None:
 
 def _rows(given: Namespace) -> Any:
     """The rows of an argument, a file or standard input. Raises Misuse for what is no JSON."""
-    if given.rows is not None:
+    if given.rows not in (None, "-"):
         text, where = given.rows, "ROWS"
     elif given.file not in (None, "-"):
         text, where = Path(given.file).read_bytes(), given.file

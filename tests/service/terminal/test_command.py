@@ -87,6 +87,7 @@ def test_rows_come_from_an_argument_a_file_or_standard_input(
         (("--trace", f"[{ROW}, {ROW}, {ROW}]"), ""),
         (("--file", str(file)), ""),
         (("--file", "-"), file.read_text()),
+        (("-",), file.read_text()),
         ((), f"[{ROW}, {ROW}, {ROW}]"),
     ], 1):  # fmt: skip
         told = ntm("step", session_id, *argv, stdin=stdin)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,6 +22,7 @@ def started(*argv: str, **settings: str) -> subprocess.Popen[str]:
         [sys.executable, "-m", "service.cli", "session", *argv],
         env=environ(PYTHONIOENCODING="utf-8", **settings), text=True,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        preexec_fn=_hears_ctrl_c,
     )  # fmt: skip
 
 
@@ -41,3 +43,8 @@ def ntm(server: Server, tmp_path: Path) -> Ntm:
         return subprocess.CompletedProcess(done.args, done.returncode, *told)
 
     return run
+
+
+def _hears_ctrl_c() -> None:
+    """What a shell starts in the background ignores it, and so would what the tests start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

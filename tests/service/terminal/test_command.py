@@ -167,7 +167,11 @@ def test_ctrl_c_ends_a_watch_cleanly(server: Server, client: httpx.Client, sessi
 
     until(told, 60)
     process.send_signal(signal.SIGINT)
-    assert process.wait(30) == 0
+    try:
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait()
     reading.join(30)
     assert re.match(r"\d\d:\d\d:\d\d  stepped +step \d+  revision \d+  1 row$", lines[0])
     assert process.stderr.read() == ""

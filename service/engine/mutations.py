@@ -109,8 +109,7 @@ async def fork(life: Lifecycle, request: Fork) -> SessionInfo:
         return known
     parent = await life.open(request.tenant, request.session, fresh=True)
     hold(parent, guard)
-    async with life.quotas.room(request.tenant, parent.host):
-        pass  # where there is none, no rows are to be run again for nothing
+    await life.quotas.check(request.tenant, parent.host)  # before rows are run again for nothing
     if request.point == Point():
         target = Target(parent.host, parent.row.step, parent.host.placement.packed(parent))
     else:

@@ -33,11 +33,7 @@ class Quotas:
 
         Raises TooManySessions, TooManyStateBytes.
         """
-        live = await self._store.count()
-        used = await self._store.usage(tenant) if self._settings.keys else None
-        self._check_all(live)
-        if used is not None:
-            self._check_tenant(tenant, host, used)
+        await self.check(tenant, host)
         place = (tenant, host.manifest.name, host.manifest.version)
         self._beginning[place] += 1
         try:
@@ -46,6 +42,14 @@ class Quotas:
             self._beginning[place] -= 1
             if not self._beginning[place]:
                 del self._beginning[place]
+
+    async def check(self, tenant: str, host: Host) -> None:
+        """Is there room now? Raises TooManySessions, TooManyStateBytes."""
+        live = await self._store.count()
+        used = await self._store.usage(tenant) if self._settings.keys else None
+        self._check_all(live)
+        if used is not None:
+            self._check_tenant(tenant, host, used)
 
     async def usage(self, tenant: str) -> UsageInfo:
         """What a tenant's live sessions come to."""

@@ -288,6 +288,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str, Meta(description="Internal: the engine's Unix socket, set by the supervisor.")
     ] = ""
 
+    @property
+    def queue_share(self) -> float:
+        """What one tenant may take of the queue: without keys there is only one."""
+        return self.tenant_queue_share if self.keys else 1.0
+
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Settings:
         """The settings of `environ`. Raises SettingsError for an unknown or unusable variable."""

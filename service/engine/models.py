@@ -60,8 +60,7 @@ def load_host(bundle: Bundle, settings: Settings, metrics: EngineMetrics, models
         slots,
         runtime.slot_bytes,
     )
-    share = settings.tenant_queue_share if settings.keys else 1.0
-    scheduler = Scheduler(settings.max_batch, settings.max_queue, tenant_share=share)
+    scheduler = Scheduler(settings.max_batch, settings.max_queue, tenant_share=settings.queue_share)
     return Host(bundle, runtime, Arena(slots), scheduler, metrics)
 
 

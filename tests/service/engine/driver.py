@@ -187,9 +187,9 @@ def make_host(
     max_queue: int = 64,
 ) -> Host:
     """A host on slots full of NaN. `runtime` may be shared by hosts that do not live at once."""
-    settings = engine.life.settings
-    share = settings.tenant_queue_share if settings.keys else 1.0
-    scheduler: Scheduler[Job] = Scheduler(max_batch, max_queue, tenant_share=share)
+    scheduler: Scheduler[Job] = Scheduler(
+        max_batch, max_queue, tenant_share=engine.life.settings.queue_share
+    )
     return Host(bundle, runtime, PoisonedArena(slots, runtime), scheduler, engine.metrics)
 
 

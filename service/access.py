@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from service import access_log, problems, request_ids
 from service.access_log import Served
 from service.front_state import FrontState
-from service.link import Receive
 from service.metrics import UNMATCHED, FrontMetrics
+from service.pending import Receive
 
 if TYPE_CHECKING:
     from service.spans import Tracer

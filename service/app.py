@@ -13,7 +13,7 @@ from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 
-from service import openapi, problems, query, tracing
+from service import hot, openapi, problems, query, tracing
 from service.access import Access
 from service.errors import NtmError
 from service.front_state import KEY, FrontState, let_in
@@ -107,7 +107,7 @@ def create_app(settings: Settings, link: EngineLink | None = None, front: int = 
     app = Litestar(
         route_handlers=[methods.answering(HANDLERS), *HANDLERS, stream_rows],
         guards=[let_in, query.check],
-        state=State({KEY: state}),
+        state=State({KEY: state, hot.KEY: hot.Hot(state)}),
         lifespan=[lambda _: _running(state, opens=link is None)],
         after_exception=[problems.keep],
         exception_handlers=dict.fromkeys((NtmError, HTTPException, Exception), problems.answer),

@@ -18,7 +18,7 @@ from service.errors import (
     NotFinite,
     UnsupportedMediaType,
 )
-from service.link import Receive
+from service.pending import Receive
 
 T = TypeVar("T")
 Head = dict[bytes, bytes]
@@ -46,7 +46,7 @@ async def read(
     Raises UnsupportedMediaType, BodyTooLarge before more than `max_bytes` are kept, BodyTimeout,
     and ClientGone.
     """
-    _check_type(head, kinds or (JSON,))
+    check_type(head, *kinds or (JSON,))
     return await take(head, receive, max_bytes, timeout_s)
 
 
@@ -84,7 +84,14 @@ async def _read_on(message: Any, receive: Receive, max_bytes: int) -> bytes:
         message = await receive()
 
 
-def _check_type(head: Head, wanted: tuple[bytes, ...]) -> None:
+def check_size(body: bytes, max_bytes: int) -> None:
+    """Raises BodyTooLarge for a body, which is there already, of more than `max_bytes`."""
+    if len(body) > max_bytes:
+        raise _too_large(max_bytes, f"{len(body)} bytes")
+
+
+def check_type(head: Head, *wanted: bytes) -> None:
+    """Raises UnsupportedMediaType where the headers name none of these, or a Content-Encoding."""
     kind = head.get(b"content-type", wanted[0])
     if kind not in wanted and kind.split(b";", 1)[0].strip().lower() not in wanted:
         expected = " or ".join(name.decode() for name in wanted[:2])  # not their other spellings

@@ -7,6 +7,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from service import hot
 from service.errors import HeadTooLarge, InvalidRequest, NtmError
 from service.refusal import refusal
 from service.stall import Stall
@@ -19,13 +20,16 @@ HEAD_S = 30.0  # for the first request's head, and for one that comes in parts
 # to these: a client that reads only when it has sent all would see a reset, and not the answer.
 MAX_REST_BYTES = 64 * 1024 * 1024
 REST_S = 10.0
+# Clients send head and body one after the other. What takes longer, or is more, is the app's.
+HOT_S = 0.1
+MAX_HOT_BYTES = 64 * 1024
 
 
 class BoundedHttp(HttpToolsProtocol):
     """Hangs up on a head that is too long or too slow, on one who reads nothing of an answer, and
     on one who sends on and on after it.
 
-    What is no HTTP gets problem details.
+    What is no HTTP gets problem details; what is a plain step goes to hot.py instead of the app.
     """
 
     parser: Any  # None once the connection is gone
@@ -35,6 +39,14 @@ class BoundedHttp(HttpToolsProtocol):
     _rest_bytes = 0
     _rest_timer: asyncio.TimerHandle | None = None
     _stall: Stall | None = None
+    _hit: Any = None  # the hot route of the request whose head has come, until its body has
+    _hit_timer: asyncio.TimerHandle | None = None
+    _hot_body: list[bytes]
+    _hot_bytes = 0
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self._hot = hot.of(self.app)
 
     def connection_made(self, transport: Any) -> None:
         """See asyncio.Protocol."""
@@ -45,6 +57,7 @@ class BoundedHttp(HttpToolsProtocol):
         """See asyncio.Protocol."""
         self._head_came()
         self._rest_came()
+        self._hit_ended()
         if self._stall is not None:
             self._stall.end()
         super().connection_lost(exc)
@@ -65,6 +78,8 @@ class BoundedHttp(HttpToolsProtocol):
         """See asyncio.Protocol."""
         self._body_came = False
         super().data_received(data)
+        if self._hit is not None and self._hit_timer is None:
+            self._hit_timer = self.loop.call_later(HOT_S, self._cool)
         if not (self._head_open or self._body_open) or self.transport.is_closing():
             return
         self._head_bytes = 0 if self._body_came else self._head_bytes + len(data)
@@ -88,11 +103,21 @@ class BoundedHttp(HttpToolsProtocol):
         self._head_open, self._head_bytes = False, 0
         self._body_open = self.parser is not None and not self.parser.should_upgrade()
         self._head_came()
-        super().on_headers_complete()
+        self._hit = self._hot_route()
+        if self._hit is None:
+            super().on_headers_complete()
+        else:
+            self._hot_body, self._hot_bytes = [], 0
 
     def on_body(self, body: bytes) -> None:
         """A part of a request's body."""
         self._body_came = True
+        if self._hit is not None:
+            self._hot_body.append(body)
+            self._hot_bytes += len(body)
+            if self._hot_bytes > MAX_HOT_BYTES:
+                self._cool()
+            return
         super().on_body(body)  # which drops it where the answer is out
         if self._rest_timer is not None:
             self._rest_bytes += len(body)
@@ -102,12 +127,44 @@ class BoundedHttp(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """A request's body is whole."""
         self._body_open = False
+        if self._hit is not None:
+            hit, body = self._hit, b"".join(self._hot_body)
+            if self._hot is not None and self._hot.begin(self, hit, self.headers, body):
+                self._hit_ended()
+                return
+            self._cool()
         super().on_message_complete()
         if self._rest_timer is not None:
             self._rest_came()
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
             )
+
+    def _hot_route(self) -> Any:
+        """Of the request whose head has come, where nothing is before it and it is a plain one."""
+        parser, cycle = self.parser, self._last()
+        if self._hot is None or parser is None or parser.get_method() != b"POST":
+            return None
+        if cycle is not None and not cycle.response_complete:
+            return None
+        if self.flow.write_paused or not parser.should_keep_alive():
+            return None
+        if parser.get_http_version() != "1.1":
+            return None
+        return self._hot.match(self.url, self.headers)
+
+    def _cool(self) -> None:
+        """The request whose head has come, and as much of its body as there is, is the app's."""
+        self._hit_ended()
+        super().on_headers_complete()
+        for part in self._hot_body:
+            super().on_body(part)
+
+    def _hit_ended(self) -> None:
+        self._hit = None
+        if self._hit_timer is not None:
+            self._hit_timer.cancel()
+            self._hit_timer = None
 
     def on_response_complete(self) -> None:
         """An answer is out."""

@@ -86,13 +86,13 @@ class Answer(ASGIResponse):
         self, body: bytes, media_type: bytes, status: int, headers: dict[str, str] | None
     ) -> None:
         self.body, self.status_code = body, status
-        self._head = [(b"content-type", media_type), (b"content-length", b"%d" % len(body))]
+        self.head = [(b"content-type", media_type), (b"content-length", b"%d" % len(body))]
         for name, value in (headers or {}).items():
-            self._head.append((name.encode("latin-1"), value.encode("latin-1")))
+            self.head.append((name.encode("latin-1"), value.encode("latin-1")))
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """See ASGI."""
-        start = {"type": "http.response.start", "status": self.status_code, "headers": self._head}
+        start = {"type": "http.response.start", "status": self.status_code, "headers": self.head}
         await send(start)
         await send({"type": "http.response.body", "body": self.body, "more_body": False})
 

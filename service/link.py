@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import msgspec
@@ -14,66 +14,25 @@ import msgspec
 from service.errors import (
     BodyTooLarge,
     ClientGone,
-    CommitUnknown,
-    DeadlineExceeded,
     EngineUnavailable,
     NtmError,
     from_failure,
 )
 from service.frames import FrameReader, frames_of
 from service.messages import Call, Reply
-from service.requests import Request, Sequence
+from service.pending import Done, Pending, Receive
+from service.requests import Request
 
 if TYPE_CHECKING:
     from service.spans import Tracer
 
 T = TypeVar("T")
-Receive = Callable[[], Awaitable[Any]]  # ASGI's
 
 GRACE_S = 1.0  # how long after its deadline an answer may still come
 SWEEP_S = 0.1  # how often deadlines and clients are looked at
 RETRY_MIN_S, RETRY_MAX_S = 0.02, 0.25
 
 log = logging.getLogger("ntm.link")
-
-
-class Pending:
-    """A call whose answer is awaited."""
-
-    __slots__ = ("call", "deadline", "future", "receive", "sent", "watcher")
-
-    def __init__(
-        self, call: Call, deadline: float, future: asyncio.Future[Any], receive: Receive | None
-    ) -> None:
-        self.call, self.deadline, self.future, self.receive = call, deadline, future, receive
-        self.sent = False
-        self.watcher: asyncio.Task[None] | None = None
-
-    @property
-    def _mutates(self) -> bool:
-        request = self.call.request
-        return isinstance(request, Sequence) or hasattr(request, "guard")
-
-    def unwatch(self) -> None:
-        """Nobody needs to know any more whether the client is there."""
-        watcher, self.watcher = self.watcher, None  # a task that was cancelled holds its frame
-        if watcher is not None:
-            watcher.cancel()
-
-    def lost(self) -> NtmError:
-        """What the caller is told when no answer can come any more."""
-        if self.sent and self._mutates:
-            return CommitUnknown(
-                "the engine went away while it had the request: repeat it with the same"
-                " Idempotency-Key, or read the session's revision"
-            )
-        return EngineUnavailable("the engine is away, the request was not run; try again")
-
-    def late(self) -> NtmError:
-        """What the caller is told when the answer did not come in time."""
-        if self.sent and self._mutates:
-            return CommitUnknown("the engine did not say in time whether the request took effect")
-        return DeadlineExceeded(f"no answer within {self.call.timeout_s:g} s")
 
 
 class EngineLink(asyncio.Protocol):
@@ -122,34 +81,51 @@ class EngineLink(asyncio.Protocol):
 
         Where `receive` (ASGI's) tells that the client went away, the engine is told to give up.
         """
-        if self._transport is None:
-            raise EngineUnavailable("the engine is away, the request was not run; try again")
-        pending = self._submit(request, request_id, receive, timeout_s or self.timeout_s)
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        pending = self.submit(
+            request, partial(_tell, future), request_id, timeout_s or self.timeout_s, receive
+        )
         try:
-            raw = await pending.future
+            raw = await future
         except asyncio.CancelledError:
-            self._give_up(pending)
+            self.give_up(pending)
             raise
         finally:
             # An error's traceback holds this frame, and the future holds the error: with the
             # future here too, all that the request brought would stay until it is collected.
-            del pending
+            del pending, future
         return result.decode(raw)
 
-    def _submit(
-        self, request: Request, request_id: str, receive: Receive | None, timeout_s: float
+    def submit(
+        self,
+        request: Request,
+        done: Done,
+        request_id: str = "",
+        timeout_s: float | None = None,
+        receive: Receive | None = None,
     ) -> Pending:
-        loop = asyncio.get_running_loop()
+        """Send a request whose outcome `done` is told once, in a later turn of the loop: the raw
+        result or an NtmError. Raises EngineUnavailable."""
+        if self._transport is None:
+            raise EngineUnavailable("the engine is away, the request was not run; try again")
+        loop, timeout_s = asyncio.get_running_loop(), timeout_s or self.timeout_s
         self._number += 1
         trace = "" if self._tracer is None else self._tracer.current()
         call = Call(self._number, request, timeout_s, request_id=request_id, trace=trace)
-        pending = Pending(call, loop.time() + timeout_s + GRACE_S, loop.create_future(), receive)
+        pending = Pending(call, loop.time() + timeout_s + GRACE_S, done, receive)
         self._pending[self._number] = pending
         self._enqueue(call)
         if not self._sweeping:
             self._sweeping = True
             loop.call_later(SWEEP_S, self._sweep)
         return pending
+
+    def give_up(self, pending: Pending) -> None:
+        """Nobody waits for this call any more."""
+        number = pending.call.number
+        self._pending.pop(number, None)
+        pending.unwatch()
+        self._enqueue(Call(0, None, cancel=number))
 
     def _enqueue(self, call: Call) -> None:
         if not self._outbox:
@@ -173,22 +149,8 @@ class EngineLink(asyncio.Protocol):
     def _resolve(self, number: int, outcome: Any) -> None:
         """End a call with a raw result or an error. One that has ended already stays as it is."""
         pending = self._pending.pop(number, None)
-        if pending is None:
-            return
-        pending.unwatch()
-        if pending.future.done():
-            return
-        if isinstance(outcome, NtmError):
-            pending.future.set_exception(outcome)
-        else:
-            pending.future.set_result(outcome)
-
-    def _give_up(self, pending: Pending) -> None:
-        """Nobody waits for this call any more."""
-        number = pending.call.number
-        self._pending.pop(number, None)
-        pending.unwatch()
-        self._enqueue(Call(0, None, cancel=number))
+        if pending is not None:
+            pending.end(outcome)
 
     def _sweep(self) -> None:
         """Fail calls past their deadline; look whether the clients of slow ones are still there."""
@@ -208,9 +170,8 @@ class EngineLink(asyncio.Protocol):
         while (await receive())["type"] != "http.disconnect":
             pass
         pending.watcher = None
-        self._give_up(pending)
-        if not pending.future.done():
-            pending.future.set_exception(ClientGone("the client went away"))
+        self.give_up(pending)
+        pending.end(ClientGone("the client went away"))
 
     async def _stay_connected(self) -> None:
         loop = asyncio.get_running_loop()
@@ -258,3 +219,13 @@ class EngineLink(asyncio.Protocol):
         self._outbox.clear()
         for pending in list(self._pending.values()):
             self._resolve(pending.call.number, pending.lost())
+
+
+def _tell(future: asyncio.Future[Any], outcome: Any) -> None:
+    """Give a future the outcome of its call, unless whoever waited for it has gone."""
+    if future.done():
+        return
+    if isinstance(outcome, NtmError):
+        future.set_exception(outcome)
+    else:
+        future.set_result(outcome)

@@ -41,11 +41,17 @@ EXPECTED: dict[type[NtmError], tuple[str, str]] = {
 def answer(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """The answer to a request that met this error."""
     known, scope = as_known(request, error), request.scope
-    _note(scope, known, error, front_of(request).metrics)
-    _name_both(request, known)
+    noted(scope, known, error, front_of(request).metrics)
     headers = dict(known.headers)
     text, media_type = _body(known, scope)
     return Response(text, status_code=known.status, media_type=media_type, headers=headers)
+
+
+def noted(scope: Any, known: NtmError, error: Exception, metrics: FrontMetrics) -> NtmError:
+    """The error, counted, and saying what was expected and got. Logged where it is a defect."""
+    _note(scope, known, error, metrics)
+    _name_both(scope, known)
+    return known
 
 
 async def keep(error: Exception, scope: Any) -> None:
@@ -140,11 +146,11 @@ def _invalid_parameter(
     )
 
 
-def _name_both(request: Request[Any, Any, Any], error: NtmError) -> None:
+def _name_both(scope: Any, error: NtmError) -> None:
     """Where the engine did not say what was expected and got, the path's name says it."""
     if "got" not in error.extra and type(error) in EXPECTED:
         parameter, expected = EXPECTED[type(error)]
-        got = request.scope["path_params"].get(parameter)
+        got = scope["path_params"].get(parameter)
         if got is not None:
             error.extra |= {"expected": expected, "got": got}
             if "expected" not in error.detail:

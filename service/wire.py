@@ -15,7 +15,7 @@ import msgspec
 
 from service import body, depth, rows
 from service.body import Head
-from service.link import Receive
+from service.pending import Receive
 from service.results import StateTensor
 from service.schemas import OutRows, TensorView
 from service.settings import Settings
@@ -57,8 +57,16 @@ class Reader(Generic[T]):
             body.JSON,
             *MSGPACK_TYPES,
         )
-        if default is not None and not data:
-            return default
+        return default if default is not None and not data else self.parse(head, data, limits)
+
+    def whole(self, head: Head, data: bytes, limits: Settings) -> T:
+        """A request's body that is there already. Raises as `read` does."""
+        body.check_type(head, body.JSON, *MSGPACK_TYPES)
+        body.check_size(data, limits.max_body_bytes)
+        return self.parse(head, data, limits)
+
+    def parse(self, head: Head, data: bytes, limits: Settings) -> T:
+        """What came in the form that the headers name. Raises NtmError."""
         kind = head.get(b"content-type", b"").split(b";", 1)[0].strip().lower()
         if kind in MSGPACK_TYPES:
             return self.decode(MSGPACK, data)

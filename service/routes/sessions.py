@@ -9,7 +9,7 @@ from litestar import Request, delete, get, post
 from litestar.params import FromQuery, QueryParameter
 from litestar.response.base import ASGIResponse
 
-from service import gate, guards, names, openapi, rows, wire
+from service import gate, guards, names, openapi, rows, steps, wire
 from service.front_state import (
     answer,
     answer_in,
@@ -20,17 +20,15 @@ from service.front_state import (
     tenant_of,
 )
 from service.guards import etag
-from service.requests import Create, Delete, Describe, ListSessions, Memory, Steps
-from service.results import SessionInfo, SessionPage, StateResult, StepsResult
+from service.requests import Create, Delete, Describe, ListSessions, Memory
+from service.results import SessionInfo, SessionPage, StateResult
 from service.routes.models import find_model
 from service.routes.paths import model_name, session_id
 from service.schemas import CreateBody, MemoryAnswer, StepsAnswer, StepsBody
 
 CREATE_BODY = wire.Reader(CreateBody)
-STEPS_BODY = wire.Reader(StepsBody)
 INFO = msgspec.msgpack.Decoder(SessionInfo)
 PAGE = msgspec.msgpack.Decoder(SessionPage)
-STEPS = msgspec.msgpack.Decoder(StepsResult)
 STATE = msgspec.msgpack.Decoder(StateResult)
 NOTHING = msgspec.msgpack.Decoder(None)
 
@@ -120,7 +118,7 @@ async def end_session(request: AnyRequest) -> None:
 
 
 @post(
-    "/v1/sessions/{session_id:str}/steps",
+    steps.PATH,
     opt=gate.STEP,
     status_code=200,
     operation_class=openapi.operation(
@@ -135,24 +133,14 @@ async def step_session(request: AnyRequest) -> ASGIResponse:
     """Run rows through a session, one or many: all of them are committed, or none."""
     front, session = front_of(request), session_id(request)
     head = dict(request.scope["headers"])
-    wanted = await STEPS_BODY.read(head, request.receive, front.settings)
-    packed, dims = rows.pack(wanted.inputs, front.settings.max_rows)
-    guard = guards.of(
-        head, b"POST", request.scope["path"].encode(), b"%d %d %d" % (*dims, wanted.trace), packed
-    )
+    wanted = await steps.BODY.read(head, request.receive, front.settings)
     done = await front.link.call(
-        STEPS,
-        Steps(tenant_of(request), session, packed, dims, wanted.trace, guard),
+        steps.RESULT,
+        steps.call(front, tenant_of(request), session, head, wanted),
         request_id=request_id(request),
         receive=request.receive,
     )
-    form = wire.form_of(head)
-    trace = None if done.trace is None else [form.view(tensor) for tensor in done.trace]
-    headers = {"etag": etag(done.incarnation, done.revision)}
-    if done.replayed:
-        headers["idempotency-replayed"] = "true"
-    outputs = form.rows(done.outputs, done.dims)
-    return answer_in(form, StepsAnswer(outputs, done.step, done.revision, trace), headers=headers)
+    return steps.answer(head, done)
 
 
 @get(

@@ -25,7 +25,7 @@ from service.errors import (
 )
 from service.front_state import FrontState
 from service.keys import Identity
-from service.link import Receive
+from service.pending import Receive
 from service.requests import Watch
 from service.results import Watched
 from service.stream import events

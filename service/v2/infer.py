@@ -24,7 +24,7 @@ from service.errors import (
     WrongShape,
 )
 from service.front_state import FrontState
-from service.link import Receive
+from service.pending import Receive
 from service.requests import Predict, Sequence, Steps
 from service.results import PredictResult, StepsResult
 from service.v2 import sequence, tensors

@@ -1,0 +1,236 @@
+"""Steps below ASGI: from the parser of a connection to the engine, and back to its transport.
+
+A router, middlewares and a task cost a front more than the step costs the model. So bounded_http.py
+offers requests of these routes here:
+
+    bytes -> Hot.begin -> gate, names, rows, guards: what the handlers call -> EngineLink.submit
+    bytes <- HotCycle.finish <- the handler's own answer, or problem details <- HotCycle.told
+
+Errors, headers, metrics and access lines are those of Litestar's way, which all else takes: what
+has a query, comes from a browser's page, is long, slow, or behind a request that is not answered.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import partial
+from time import perf_counter
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
+from litestar import Litestar
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
+from service import access_log, names, problems, steps
+from service.access import ID_HEADER, SECURITY
+from service.access_log import Served
+from service.body import Head
+from service.errors import ClientGone, NtmError
+from service.front_state import Answer, FrontState
+from service.keys import Identity
+from service.pending import Pending
+from service.requests import Request
+
+KEY = "hot"  # in the app's state
+METHOD = "POST"
+ID_LINE = ID_HEADER + b": "
+SECURITY_LINES = b"\r\n" + b"".join(b"%b: %b\r\n" % header for header in SECURITY)
+CLOSE = b"connection: close\r\n\r\n"
+ODD = frozenset((b"origin", b"transfer-encoding", b"expect", b"upgrade"))
+
+Headers = list[tuple[bytes, bytes]]
+Match = re.Match[bytes]
+
+
+class Asked(NamedTuple):
+    """What a request asks of the engine, and what its result and its failure become."""
+
+    request: Request
+    result: msgspec.msgpack.Decoder[Any]
+    answer: Callable[[Any], Answer]
+    failed: Callable[[NtmError], NtmError] | None = None
+    timeout_s: float | None = None
+
+
+class Route(NamedTuple):
+    """A path, and how its requests are read; the identity is asked for where it is needed first.
+
+    `ask` returns None for what is Litestar's after all, and has asked for no identity then.
+    """
+
+    template: str
+    pattern: re.Pattern[bytes]
+    ask: Callable[[FrontState, Callable[[], Identity], Head, Match, bytes], Asked | None]
+
+
+def _steps(
+    front: FrontState, admit: Callable[[], Identity], head: Head, path: Match, data: bytes
+) -> Asked:
+    who = admit()
+    session = names.session(path["session_id"].decode("ascii"))
+    request = steps.call(
+        front, who.tenant, session, head, steps.BODY.whole(head, data, front.settings)
+    )
+    return Asked(request, steps.RESULT, partial(steps.answer, head))
+
+
+STEPS = re.compile(rb"/v1/sessions/(?P<session_id>[^/?#%\x80-\xff]+)/steps")
+ROUTES = (Route(steps.PATH.replace(":str", ""), STEPS, _steps),)
+
+
+class Connection(Protocol):
+    """What is needed of a connection."""
+
+    transport: Any
+    server_state: Any
+    cycle: Any
+
+    def on_response_complete(self) -> None:
+        """An answer is out."""
+        ...
+
+
+class Hot:
+    """The hot routes of one front."""
+
+    def __init__(self, front: FrontState) -> None:
+        self.front = front
+        self._routes = () if front.tracer else ROUTES  # a span wants a task of its own
+
+    def match(self, url: bytes, headers: Headers) -> tuple[Route, Match] | None:
+        """The route of a POST with this target, where it is a plain one."""
+        for route in self._routes:
+            if found := route.pattern.fullmatch(url):
+                return None if any(name in ODD for name, _ in headers) else (route, found)
+        return None
+
+    def begin(
+        self, connection: Connection, hit: tuple[Route, Match], headers: Headers, body: bytes
+    ) -> bool:
+        """Answer a request, now or later, as the connection's `cycle`. False where it is
+        Litestar's after all."""
+        route, path = hit
+        head = dict(headers)
+        cycle = HotCycle(self.front, connection, route, path, head)
+        try:
+            asked = route.ask(self.front, cycle.admit, head, path, body)
+        except Exception as error:
+            connection.cycle = cycle
+            cycle.fail(error)
+            return True
+        if asked is None:
+            return False
+        connection.cycle = cycle
+        cycle.send(asked)
+        return True
+
+
+def of(app: Any) -> Hot | None:
+    """The hot routes of an app that service/app.py made."""
+    return app.state.get(KEY) if isinstance(app, Litestar) else None
+
+
+class HotCycle:
+    """One request and its answer. uvicorn takes it for a cycle of its own, and so lets what comes
+    behind it on the connection wait."""
+
+    __slots__ = (
+        "_asked", "_begun", "_connection", "_front", "_head", "_pending", "_route", "disconnected",
+        "keep_alive", "more_body", "response_complete", "response_started", "scope",
+    )  # fmt: skip
+
+    def __init__(
+        self, front: FrontState, connection: Connection, route: Route, path: Match, head: Head
+    ) -> None:
+        self._front, self._connection, self._route, self._head = front, connection, route, head
+        self._asked: Asked | None = None
+        self._pending: Pending | None = None
+        self._begun = perf_counter()
+        self.keep_alive = True
+        self.disconnected = self.more_body = self.response_complete = self.response_started = False
+        given = head.get(ID_HEADER)
+        request_id = front.ids.drawn() if given is None else front.ids.fit(given)
+        self.scope: dict[str, Any] = {
+            "path": path[0].decode("ascii"),
+            "path_params": {name: part.decode("ascii") for name, part in path.groupdict().items()},
+            "state": {"request_id": request_id},
+        }
+
+    def admit(self) -> Identity:
+        """Who sends it. Raises NtmError."""
+        return self._front.gate.admit(self._head, "step")
+
+    def send(self, asked: Asked) -> None:
+        """Ask the engine."""
+        self._asked, request_id = asked, self.scope["state"]["request_id"]
+        self._front.metrics.in_flight.inc()
+        try:
+            self._pending = self._front.link.submit(
+                asked.request, self.told, request_id, asked.timeout_s
+            )
+        except NtmError as error:
+            self.fail(error)
+
+    def told(self, outcome: Any) -> None:
+        """The engine's result, or what came instead of one."""
+        self._pending, asked = None, self._asked
+        try:
+            if asked is None or isinstance(outcome, NtmError):
+                raise outcome
+            answer = asked.answer(asked.result.decode(outcome))
+        except Exception as error:
+            self.fail(error)
+        else:
+            self.finish(answer.status_code, answer.head, answer.body)
+
+    def fail(self, error: Exception) -> None:
+        """Answer with an error."""
+        asked, metrics = self._asked, self._front.metrics
+        if isinstance(error, NtmError):
+            known = asked.failed(error) if asked and asked.failed else error
+            problems.noted(self.scope, known, error, metrics)
+        else:
+            known = problems.unexpected(self.scope, error, metrics)
+        start, body = problems.messages(known, self.scope, "http.response")
+        self.finish(known.status, start["headers"], body["body"])
+
+    def finish(self, status: int, head: Headers, body: bytes) -> None:
+        """Send the answer, count it, and let the next request of the connection come."""
+        connection, state = self._connection, self.scope["state"]
+        self.response_started = self.response_complete = True
+        if not self.disconnected:
+            parts = [STATUS_LINE[status]]
+            for name, value in (*connection.server_state.default_headers, *head):
+                parts += (name, b": ", value, b"\r\n")
+            parts += (ID_LINE, state["request_id"].encode("ascii"), SECURITY_LINES)
+            parts += (b"\r\n" if self.keep_alive else CLOSE, body)
+            connection.transport.write(b"".join(parts))
+            if not self.keep_alive:
+                connection.transport.close()
+        self._count(status, len(body))
+        connection.on_response_complete()
+
+    def _count(self, status: int, size: int) -> None:
+        metrics, route = self._front.metrics, self._route.template
+        if self._asked is not None:
+            metrics.in_flight.dec()
+        seconds = perf_counter() - self._begun
+        metrics.answered(METHOD, route, status, seconds)
+        if self._front.settings.access_log:
+            state = self.scope["state"]
+            code = state.get(problems.CODE, "")
+            served = (METHOD, route, str(status), seconds, size, code)
+            access_log.tell(Served(state["request_id"], "http", *served))
+
+    @property
+    def message_event(self) -> HotCycle:
+        """What uvicorn sets when the client has gone."""
+        return self
+
+    def set(self) -> None:
+        """The client has gone, if `disconnected` says so: what it asked for is given up."""
+        pending, self._pending = self._pending, None
+        if self.disconnected and pending is not None:
+            self._front.link.give_up(pending)
+            self.fail(ClientGone("the client went away"))

@@ -24,10 +24,10 @@ PIP_INSTALL := -m pip install --quiet --quiet --disable-pip-version-check
 PROFILES := cpu gpu train dev
 SBOM := --pyproject pyproject.toml --mc-type application --output-reproducible --validate
 
-.PHONY: help serve test crash clients check format-check lint types audit sbom train export bench lock clean
+.PHONY: help serve test crash clients check format-check lint types audit sbom train export bench bench-peers lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' Makefile
 
 serve: .venv/stamp ## serve the bundled models on HOST:PORT (127.0.0.1:8000), without torch
 	@mkdir -p $(DATA)
@@ -79,6 +79,9 @@ export: .venv-dev/stamp ## export ENTRY (model/zoo/copy) to its bundle; ARGS="--
 
 bench: .venv-dev/stamp ## measure and print; asserts nothing
 	.venv-dev/bin/python -m tests.bench $(ARGS)
+
+bench-peers: .venv-dev/stamp ## measure side by side with other servers, installed on first use
+	TORCH_INDEX=$(TORCH_INDEX) .venv-dev/bin/python -m tests.bench.peers $(ARGS)
 
 lock: ## resolve every profile of pyproject.toml anew into requirements-*.lock
 	@$(require-python)

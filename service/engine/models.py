@@ -97,7 +97,7 @@ def pick_backend(bundle: Bundle, settings: Settings) -> Backend:
     except ImportError as error:
         raise BackendError("NTM_DEVICE=cuda needs torch: install the extra 'gpu'") from error
     device = pick_device(device)
-    bound = OnnxBound(model, manifest.state, manifest.output, device, settings.threads)
+    bound = OnnxBound(model, manifest.state, device, settings.threads)
     check_graph(bound.session, manifest)
     return bound
 

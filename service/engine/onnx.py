@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from export.bundle import Manifest
 from model.state import StateSpec, TensorSpec
-from service.engine.runtime import BackendError, Floats
+from service.engine.bound import NUMPY, Buffers
+from service.engine.runtime import BackendError, Floats, StepOutput
 
 NOWHERE = "/nonexistent"
 DTYPES = {"tensor(float)": "float32", "tensor(int64)": "int64"}
@@ -91,14 +92,13 @@ def has_cuda() -> bool:
 
 
 class OnnxCpu:
-    """numpy arrays through ONNX Runtime's CPU provider."""
+    """numpy arrays through ONNX Runtime's CPU provider, which reads and writes them in place."""
 
     name, device = "onnx", "cpu"
 
     def __init__(self, model: bytes, spec: StateSpec, threads: int) -> None:
         self.session = open_session(model, threads, "CPUExecutionProvider")
-        self._inputs = ["x", *(tensor.name for tensor in spec)]
-        self._outputs = ["y", *(f"{tensor.name}_next" for tensor in spec)]
+        self._buffers = Buffers(self.session, spec, NUMPY)
 
     def allocate(self, spec: StateSpec, slots: int) -> list[NDArray[Any]]:
         """See `Backend`."""
@@ -121,11 +121,30 @@ class OnnxCpu:
         for array, rows in zip(arrays, state, strict=True):
             array[index] = rows[: len(slots)]
 
-    def step(self, x: Floats, state: list[NDArray[Any]]) -> tuple[Floats, list[NDArray[Any]]]:
+    def run(
+        self,
+        arrays: Sequence[NDArray[Any]],
+        src: Sequence[int],
+        dst: Sequence[int],
+        x: Floats,
+        watch: Sequence[int],
+    ) -> StepOutput:
         """See `Backend`."""
-        feeds = dict(zip(self._inputs, [x, *state], strict=True))
-        y, *following = self.session.run(self._outputs, feeds)
-        return y, following
+        batch, rows, width = x.shape
+        front = self._buffers.front(batch, width)
+        index = np.array(src, np.intp)
+        for array, state in zip(arrays, front.states[0], strict=True):
+            array.take(index, 0, state, "clip")  # "raise" would gather aside and copy
+        y = np.empty((batch, rows, front.y.shape[1]), np.float32)
+        kept = [empty_rows(front.states[0][at], rows) for at in watch]
+        for row in range(rows):
+            front.x[:] = x[:, row]
+            self.session.run_with_iobinding(front.bindings[row % 2])
+            y[:, row] = front.y
+            for seen, at in zip(kept, watch, strict=True):
+                seen[:, row] = front.states[1 - row % 2][at]
+        self.scatter(arrays, dst, front.states[rows % 2])
+        return StepOutput(y, kept)
 
     def to_numpy(self, array: NDArray[Any]) -> NDArray[Any]:
         """See `Backend`."""
@@ -138,3 +157,8 @@ class OnnxCpu:
     def device_bytes(self) -> int | None:
         """See `Backend`."""
         return None
+
+
+def empty_rows(state: NDArray[Any], rows: int) -> NDArray[Any]:
+    """Room for a state tensor (B, *dims) after each of so many rows: (B, K, *dims)."""
+    return np.empty((len(state), rows, *state.shape[1:]), state.dtype)

@@ -2,14 +2,14 @@
 
     src slots --gather--> state (B, *dims) --K rows of the step--> state' --scatter--> dst slots
 
-A `Backend` does the arithmetic (onnx.py, torchscript.py) on arrays of its own kind; the `Runtime`
-adds what all have in common: padding, several rows a call, warming, and the probe that finds the
-smallest padding at which a row's result does not depend on its batch.
+A `Backend` does that (onnx.py, torchscript.py, aot.py) on arrays of its own kind; the `Runtime`
+adds what all have in common: padding, warming, and the probe that finds the smallest padding at
+which a row's result does not depend on its batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -29,6 +29,13 @@ class BackendError(Exception):
     """The bundle has not what this backend needs, or the machine has not."""
 
 
+class StepOutput(NamedTuple):
+    """y: (B, K, Y); watched: one (B, K, *dims) a watched state tensor. Nobody else's memory."""
+
+    y: Floats
+    watched: list[NDArray[Any]]
+
+
 class Backend(Protocol):
     """Arithmetic on one device. Slot arrays are (S, *dims), batch arrays (B, *dims)."""
 
@@ -40,19 +47,30 @@ class Backend(Protocol):
         ...
 
     def gather(self, arrays: Sequence[Array], slots: Sequence[int]) -> list[Array]:
-        """Batch arrays of those slots."""
+        """Batch arrays of those slots, new ones."""
         ...
 
     def scatter(self, arrays: Sequence[Array], slots: Sequence[int], state: list[Array]) -> None:
         """Overwrite those slots with the first rows of a batch state."""
         ...
 
-    def step(self, x: Floats, state: list[Array]) -> tuple[Array, list[Array]]:
-        """One row of every member. x: (B, X). Returns y (B, Y) and the next state."""
+    def run(
+        self,
+        arrays: Sequence[Array],
+        src: Sequence[int],
+        dst: Sequence[int],
+        x: Floats,
+        watch: Sequence[int],
+    ) -> StepOutput:
+        """K rows of the B sessions in the slots `src`. x: (B, K, X).
+
+        What the first of them come to overwrites the slots `dst`, which may be fewer. `watch`
+        names state tensors, by index, whose value after each row is returned too.
+        """
         ...
 
     def to_numpy(self, array: Array) -> NDArray[Any]:
-        """A host copy of an array."""
+        """A batch array on the host."""
         ...
 
     def from_numpy(self, array: NDArray[Any]) -> Array:
@@ -62,13 +80,6 @@ class Backend(Protocol):
     def device_bytes(self) -> int | None:
         """Bytes in use on the accelerator, None on a CPU."""
         ...
-
-
-class StepOutput(NamedTuple):
-    """y: (B, K, Y); watched: one (B, K, *dims) a watched state tensor."""
-
-    y: Floats
-    watched: list[NDArray[Any]]
 
 
 class Runtime:
@@ -101,20 +112,12 @@ class Runtime:
 
         `watch` names state tensors, by index, whose value after each row is returned too.
         """
-        batch, rows = x.shape[0], x.shape[1]
-        padding = -batch % self.multiple
-        state = self.backend.gather(self.arrays, [*src, *[INITIAL] * padding])
+        batch, padding = len(x), -len(x) % self.multiple
         if padding:
             x = np.concatenate([x, np.zeros((padding, *x.shape[1:]), np.float32)])
-        outputs: list[Floats] = []
-        seen: list[list[NDArray[Any]]] = [[] for _ in watch]
-        for row in range(rows):
-            y, state = self.backend.step(np.ascontiguousarray(x[:, row]), state)
-            outputs.append(self.backend.to_numpy(y)[:batch])
-            for kept, index in zip(seen, watch, strict=True):
-                kept.append(self.backend.to_numpy(state[index])[:batch])
-        self.backend.scatter(self.arrays, dst, state)
-        return StepOutput(np.stack(outputs, 1), [np.stack(kept, 1) for kept in seen])
+        padded = [*src, *[INITIAL] * padding]
+        y, watched = self.backend.run(self.arrays, padded, dst, x, watch)
+        return StepOutput(y[:batch], [array[:batch] for array in watched])
 
     def write(self, slots: Sequence[int], state: Sequence[NDArray[Any]]) -> None:
         """Overwrite slots. state: one (B, *dims) array a tensor, in the order of the spec."""
@@ -138,14 +141,14 @@ class Runtime:
 
         Padded as a batch is, so bit-equal to what a slot would hold.
         """
-        arrays = [
-            self.backend.from_numpy(np.repeat(array[None], self.multiple, axis=0))
-            for array in state
-        ]
-        for row in (row for rows in runs for row in rows):
-            x = np.repeat(row[None], self.multiple, axis=0)
-            _, arrays = self.backend.step(x, arrays)
-        return [self.backend.to_numpy(array)[0] for array in arrays]
+        if not runs:
+            return state
+        backend, batch = self.backend, self.multiple
+        arrays = backend.allocate(self.spec, 1)
+        backend.scatter(arrays, [0], [backend.from_numpy(array[None].copy()) for array in state])
+        x = np.repeat(np.concatenate(runs)[None], batch, axis=0)
+        backend.run(arrays, [0] * batch, [0], x, ())
+        return [backend.to_numpy(array)[0] for array in arrays]
 
     def copy(self, src: int, dst: int) -> None:
         """Overwrite slot `dst` with slot `src`."""
@@ -161,9 +164,9 @@ class Runtime:
         return list(range(multiple, self.max_batch + multiple, multiple))
 
     def _warm(self) -> None:
-        for size in self._buckets(self.multiple):
-            state = self.backend.gather(self.arrays, [INITIAL] * size)
-            self.backend.step(np.zeros((size, self.input_size), np.float32), state)
+        for size in reversed(self._buckets(self.multiple)):
+            x = np.zeros((size, 1, self.input_size), np.float32)
+            self.backend.run(self.arrays, [INITIAL] * size, [], x, ())
 
     def _probe(self) -> int:
         """The smallest multiple at which a row is bit-equal in every bucket and position."""
@@ -182,25 +185,33 @@ class Runtime:
         in the last bit. So many rows and states are tried, those of sessions that have gone on.
         """
         random = np.random.default_rng(multiple)
-        buckets = self._buckets(multiple)
+        buckets, backend = self._buckets(multiple), self.backend
         whole = buckets[-1]
-        state = self.backend.gather(self.arrays, [INITIAL] * whole)
+        arrays = backend.allocate(self.spec, 3 * whole)
+        before, after, aside = (list(range(at * whole, (at + 1) * whole)) for at in range(3))
+        backend.scatter(arrays, before, backend.gather(self.arrays, [INITIAL] * whole))
         for tick in range(PROBED_TICKS):
-            x = random.uniform(-1, 1, (whole, self.input_size)).astype(np.float32)
+            x = random.uniform(-1, 1, (whole, 1, self.input_size)).astype(np.float32)
             x = (x > 0).astype(np.float32) if tick % 2 else x
-            y, after = self.backend.step(x, state)
-            for size in random.permutation(buckets)[:PROBED_BUCKETS]:
-                members = random.permutation(whole)[:size]
+            y = backend.run(arrays, before, after, x, ()).y
+            for size in random.permutation(buckets)[:PROBED_BUCKETS].tolist():
+                members = random.permutation(whole)[:size].tolist()
                 rows, known = x[members], size - size // 3
                 rows[known:] *= -0.5  # the rest are other batch-mates than before
-                part = self.backend.step(rows, self.backend.gather(state, members.tolist()))
-                if not self._same([y, *after], [part[0], *part[1]], members[:known]):
+                part = backend.run(arrays, [before[m] for m in members], aside[:size], rows, ()).y
+                want, got = [after[m] for m in members[:known]], aside[:known]
+                if not (
+                    _same([y[members[:known]]], [part[:known]]) and self._alike(arrays, want, got)
+                ):
                     return False
-            state = after
+            before, after = after, before
         return True
 
-    def _same(self, whole: list[Array], part: list[Array], members: NDArray[np.int64]) -> bool:
-        pairs = zip(
-            map(self.backend.to_numpy, whole), map(self.backend.to_numpy, part), strict=True
-        )
-        return all(a[members].tobytes() == b[: len(members)].tobytes() for a, b in pairs)
+    def _alike(self, arrays: Sequence[Array], left: Sequence[int], right: Sequence[int]) -> bool:
+        """Do slots hold the same, bit for bit?"""
+        both = (map(self.backend.to_numpy, self.backend.gather(arrays, s)) for s in (left, right))
+        return _same(*both)
+
+
+def _same(left: Iterable[NDArray[Any]], right: Iterable[NDArray[Any]]) -> bool:
+    return all(a.tobytes() == b.tobytes() for a, b in zip(left, right, strict=True))

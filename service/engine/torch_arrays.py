@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.state import StateSpec
-from service.engine.runtime import BackendError
+from service.engine.runtime import BackendError, Floats, StepOutput
 
 
 def pick_device(device: str) -> str:
@@ -23,8 +23,34 @@ def pick_device(device: str) -> str:
     return device
 
 
+class Rows:
+    """The rows of one call on their way through a network. x: (K, B, X) on the device.
+
+    What comes of them stays there until all are done: one copy to the host, not one a row.
+    """
+
+    def __init__(self, x: Tensor, watch: Sequence[int]) -> None:
+        self.x, self._watch = x, watch
+        self._outputs: list[Tensor] = []
+        self._seen: list[list[Tensor]] = [[] for _ in watch]
+
+    def add(self, y: Tensor, state: Sequence[Tensor]) -> None:
+        """What a row came to. y is kept as it is; of the state, what is watched is copied."""
+        self._outputs.append(y)
+        for kept, index in zip(self._seen, self._watch, strict=True):
+            kept.append(state[index].clone())
+
+    def output(self) -> StepOutput:
+        """All of it, on the host."""
+        return StepOutput(_on_host(self._outputs), [_on_host(kept) for kept in self._seen])
+
+
+def _on_host(rows: list[Tensor]) -> NDArray[Any]:
+    return torch.stack(rows, 1).cpu().numpy()
+
+
 class TorchArrays:
-    """The array half of a backend."""
+    """The array half of a backend, and `run` for one that has a `step` of tensors."""
 
     def __init__(self, device: str, threads: int) -> None:
         self.device = device
@@ -40,14 +66,40 @@ class TorchArrays:
 
     def gather(self, arrays: Sequence[Tensor], slots: Sequence[int]) -> list[Tensor]:
         """See `Backend`."""
-        index = torch.tensor(slots, device=self.device)
+        index = torch.tensor(slots, dtype=torch.int64, device=self.device)
         return [array.index_select(0, index) for array in arrays]
 
     def scatter(self, arrays: Sequence[Tensor], slots: Sequence[int], state: list[Tensor]) -> None:
         """See `Backend`."""
-        index = torch.tensor(slots, device=self.device)
+        index = torch.tensor(slots, dtype=torch.int64, device=self.device)
         for array, rows in zip(arrays, state, strict=True):
             array.index_copy_(0, index, rows[: len(slots)])
+
+    def step(self, x: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """One row of every member. x: (B, X). Returns y (B, Y) and the next state, new tensors."""
+        raise NotImplementedError
+
+    @torch.inference_mode()
+    def run(
+        self,
+        arrays: Sequence[Tensor],
+        src: Sequence[int],
+        dst: Sequence[int],
+        x: Floats,
+        watch: Sequence[int],
+    ) -> StepOutput:
+        """See `Backend`."""
+        state = self.gather(arrays, src)
+        rows = Rows(self.to_device(x), watch)
+        for row in rows.x:
+            y, state = self.step(row, state)
+            rows.add(y, state)
+        self.scatter(arrays, dst, state)
+        return rows.output()
+
+    def to_device(self, x: Floats) -> Tensor:
+        """x: (B, K, X) on the host. Returns (K, B, X), each row's part in one piece."""
+        return torch.from_numpy(np.ascontiguousarray(x.swapaxes(0, 1))).to(self.device)
 
     def to_numpy(self, array: Tensor) -> NDArray[Any]:
         """See `Backend`."""

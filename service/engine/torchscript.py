@@ -1,4 +1,4 @@
-"""TorchScript, and ONNX Runtime on CUDA: the backends that need torch."""
+"""TorchScript, and ONNX Runtime on CUDA: two of the backends that need torch."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from model.state import StateSpec, TensorSpec
+from model.state import StateSpec
+from service.engine.bound import Buffers, Memory
 from service.engine.onnx import open_session
-from service.engine.runtime import Floats
-from service.engine.torch_arrays import TorchArrays
+from service.engine.runtime import Floats, StepOutput
+from service.engine.torch_arrays import Rows, TorchArrays
 
 
 class TorchScript(TorchArrays):
@@ -30,9 +30,9 @@ class TorchScript(TorchArrays):
             self._step: Any = torch.jit.load(io.BytesIO(program), map_location=device).eval()
 
     @torch.inference_mode()
-    def step(self, x: Floats, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """See `Backend`."""
-        y, *following = self._step(torch.from_numpy(x).to(self.device), *state)
+    def step(self, x: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """See `TorchArrays`."""
+        y, *following = self._step(x, *state)
         return y, following
 
 
@@ -41,29 +41,35 @@ class OnnxBound(TorchArrays):
 
     name = "onnx"
 
-    def __init__(
-        self, model: bytes, spec: StateSpec, output: TensorSpec, device: str, threads: int
-    ) -> None:
+    def __init__(self, model: bytes, spec: StateSpec, device: str, threads: int) -> None:
         super().__init__(device, threads)
         provider = "CUDAExecutionProvider" if device == "cuda" else "CPUExecutionProvider"
         self.session = open_session(model, threads, provider)
-        self._spec, self._output = spec, output
+        self._buffers = Buffers(self.session, spec, Memory(device, self._empty, Tensor.data_ptr))
 
-    def step(self, x: Floats, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    @torch.inference_mode()
+    def run(
+        self,
+        arrays: Sequence[Tensor],
+        src: Sequence[int],
+        dst: Sequence[int],
+        x: Floats,
+        watch: Sequence[int],
+    ) -> StepOutput:
         """See `Backend`."""
-        binding = self.session.io_binding()
-        row = torch.from_numpy(x).to(self.device)
-        y = torch.empty((len(x), *self._output.dims), device=self.device)
-        following = [torch.empty_like(tensor) for tensor in state]
-        names = [tensor.name for tensor in self._spec]
-        self._bind(binding.bind_input, ["x", *names], [row, *state])
-        self._bind(binding.bind_output, ["y", *(f"{n}_next" for n in names)], [y, *following])
-        if self.device == "cuda":
-            torch.cuda.synchronize()  # ONNX Runtime computes on a stream of its own
-        self.session.run_with_iobinding(binding)
-        return y, following
+        front = self._buffers.front(len(x), x.shape[2])
+        index = torch.tensor(src, dtype=torch.int64, device=self.device)
+        for array, state in zip(arrays, front.states[0], strict=True):
+            torch.index_select(array, 0, index, out=state)
+        rows = Rows(self.to_device(x), watch)
+        for at, row in enumerate(rows.x):
+            front.x.copy_(row)
+            if self.device == "cuda":
+                torch.cuda.synchronize()  # ONNX Runtime computes on a stream of its own
+            self.session.run_with_iobinding(front.bindings[at % 2])
+            rows.add(front.y.clone(), front.states[1 - at % 2])
+        self.scatter(arrays, dst, front.states[len(rows.x) % 2])
+        return rows.output()
 
-    def _bind(self, bind: Any, names: Sequence[str], tensors: Sequence[Tensor]) -> None:
-        for name, tensor in zip(names, tensors, strict=True):
-            kind = np.int64 if tensor.dtype == torch.int64 else np.float32
-            bind(name, self.device, 0, kind, tuple(tensor.shape), tensor.data_ptr())
+    def _empty(self, dims: tuple[int, ...], dtype: str) -> Tensor:
+        return torch.empty(dims, dtype=getattr(torch, dtype), device=self.device)

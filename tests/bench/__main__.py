@@ -9,14 +9,12 @@ python -m tests.bench stores --sessions 1000
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import sys
-from importlib.metadata import version
 from pathlib import Path
 
 from service.settings import ZOO
 from tests.bench import http, runtimes, stores
+from tests.bench.circumstances import circumstances
 
 SECTIONS = ("runtime", "http", "stores")
 PACKAGES = ("onnxruntime-gpu", "torch", "litestar", "redis")
@@ -37,7 +35,7 @@ def main(argv: list[str]) -> int:
     chosen = args.sections or SECTIONS
     if unknown := set(chosen) - set(SECTIONS):
         parser.error(f"expected of {', '.join(SECTIONS)}, got {', '.join(sorted(unknown))}")
-    print(_hardware(argv), flush=True)
+    print(circumstances("tests.bench", argv, PACKAGES), flush=True)
     for name in chosen:
         if name == "runtime":
             runtimes.report(Path(args.model), args.seconds)
@@ -46,19 +44,6 @@ def main(argv: list[str]) -> int:
         else:
             stores.report(Path(args.model), args.seconds, args.sessions)
     return 0
-
-
-def _hardware(argv: list[str]) -> str:
-    model = platform.processor() or platform.machine()
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            model = line.split(":", 1)[1].strip()
-            break
-    packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
-    command = " ".join(["python -m tests.bench", *argv])
-    machine = f"{os.cpu_count()} cores of {model}, Python {platform.python_version()}"
-    load = f"load average {os.getloadavg()[0]:.1f} at the start"
-    return f"{command}\n{machine}, {packages}; {load}"
 
 
 if __name__ == "__main__":

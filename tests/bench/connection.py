@@ -65,7 +65,7 @@ def post(path: str, body: object, headers: str = "") -> bytes:
     """A POST of JSON as it goes over the wire."""
     data = json.dumps(body, separators=(",", ":")).encode()
     head = (
-        f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n"
+        f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         f"{headers}Content-Length: {len(data)}\r\n\r\n"
     )
     return head.encode() + data

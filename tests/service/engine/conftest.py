@@ -56,13 +56,13 @@ def bundle(folder: Path) -> Bundle:
 
 def make_backend(bundle: Bundle, kind: str) -> Backend:
     """A backend of a kind; "bound" is the one for CUDA, which runs on the CPU as well."""
-    manifest = bundle.manifest
+    spec = bundle.manifest.state
     device = "cuda" if kind in ON_CUDA else "cpu"
     if kind.startswith("torchscript"):
         return TorchScript(bundle.read(STEP_TORCHSCRIPT), device, 1)
     if kind.startswith("bound"):
-        return OnnxBound(bundle.read(STEP_ONNX), manifest.state, manifest.output, device, 1)
-    return OnnxCpu(bundle.read(STEP_ONNX), manifest.state, 1)
+        return OnnxBound(bundle.read(STEP_ONNX), spec, device, 1)
+    return OnnxCpu(bundle.read(STEP_ONNX), spec, 1)
 
 
 @pytest.fixture(scope="session")

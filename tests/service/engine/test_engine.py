@@ -268,7 +268,7 @@ async def test_a_failing_step_answers_internal_and_the_engine_goes_on(
         raise RuntimeError("out of memory")
 
     with monkeypatch.context() as broken:
-        broken.setattr(host.runtime.backend, "step", fail)
+        broken.setattr(host.runtime.backend, "run", fail)
         answers = [driver.step("s", rows_of(0, 2)), driver.step("mate", rows_of(1, 2))]
         assert codes([await a.settled() for a in answers]) == ["internal", "internal"]
 

@@ -262,7 +262,7 @@ def test_a_failing_step_fails_its_batch_and_the_host_goes_on(
         raise RuntimeError("the device has gone")
 
     with monkeypatch.context() as broken:
-        broken.setattr(host.runtime.backend, "step", fail)
+        broken.setattr(host.runtime.backend, "run", fail)
         assert host.tick() == (True, [])
     assert [type(t.got[0]) for t in told] == [Internal, Internal]
     assert "the device has gone" in caplog.text and "RuntimeError" in str(told[0].got[0])

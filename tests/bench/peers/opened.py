@@ -1,0 +1,40 @@
+"""Which server is which, by name."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import NamedTuple
+
+from export.bundle import Bundle
+from tests.bench.peers import mosec_peer, ours
+from tests.bench.peers.environments import NotInstalled
+from tests.bench.peers.started import Running
+
+MEMORY = {"NTM_STORE": "memory", "NTM_DURABILITY": "off"}
+
+
+class Kit(NamedTuple):
+    """What servers are made of. step: the folder that `state_table.py` reads; settings: more
+    NTM_ settings for ours."""
+
+    bundle: Bundle
+    step: Path
+    settings: dict[str, str]
+
+
+def opened(name: str, kit: Kit, folder: Path, rows: int) -> AbstractContextManager[Running]:
+    """The server of that name, for requests of so many rows; `folder` takes what it writes.
+
+    Raises NotInstalled, then or when it is entered.
+    """
+    if name == "mosec":
+        return mosec_peer.running(folder, kit.step, rows, kit.bundle.manifest.input.dims[0])
+    if name == "ntm-sync":
+        store = f"sqlite://{folder / 'sessions.db'}"
+        durable = {"NTM_STORE": store, "NTM_DURABILITY": "sync", "NTM_SQLITE_SYNC": "full"}
+        return ours.running(folder, kit.bundle, durable | kit.settings)
+    if name in ("ntm", "ntm-binary"):
+        transport = "binary" if name == "ntm-binary" else "json"
+        return ours.running(folder, kit.bundle, MEMORY | kit.settings, transport)
+    raise NotInstalled(f"{name}: not built yet")

@@ -1,0 +1,73 @@
+"""The sessions of one load: what each has sent, and which of their answers are to be checked."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tests.bench.peers.wires import Wire
+from tests.bench.reference import Reference
+
+CLOSELY = 4  # sessions of which every answer is checked, up to
+CLOSELY_ROWS = 20_000  # so many rows each; the reference takes a while
+BRIEFLY = 60  # more sessions, of which
+BRIEFLY_ROWS = 40  # so many rows are checked, the first
+
+
+class Sessions:
+    """steps: requests answered, by session; failed: answers with another status than 200, and
+    `failure` the first of these."""
+
+    def __init__(self, wire: Wire, inputs: list[list[list[float]]]) -> None:
+        self._wire, self._inputs = wire, inputs
+        self.steps = [0] * len(inputs)
+        self.failed, self.failure = 0, b""
+        self._kept: list[list[bytes] | None] = [None] * len(inputs)
+        self._limits = _limits(len(inputs), len(inputs[0]))
+        for session in self._limits:
+            self._kept[session] = []
+
+    def request(self, session: int) -> bytes:
+        """Its next."""
+        return self._wire.request(session, self.steps[session])
+
+    def note(self, session: int, answer: bytes) -> None:
+        """Its answer."""
+        self.steps[session] += 1
+        if not self._wire.good(answer):
+            self.failed += 1
+            self.failure = self.failure or answer
+        kept = self._kept[session]
+        if kept is not None and len(kept) < self._limits[session]:
+            kept.append(answer)
+
+    @property
+    def checked(self) -> int:
+        """How many answers `wrong` looks at."""
+        return sum(len(kept) for kept in self._kept if kept is not None)
+
+    def wrong(self, reference: Reference, tolerance: float) -> int:
+        """How many of the kept answers are further than that from what the reference comes to.
+        Those with another status are."""
+        wrong = 0
+        for session, kept in enumerate(self._kept):
+            if kept:
+                right = reference.answers(self._inputs[session], len(kept))
+                wrong += sum(
+                    not self._fits(answer, outputs, tolerance)
+                    for answer, outputs in zip(kept, right, strict=True)
+                )
+        return wrong
+
+    def _fits(self, answer: bytes, right: np.ndarray, tolerance: float) -> bool:
+        if not self._wire.good(answer):
+            return False
+        got = self._wire.outputs(answer)
+        return got.shape == right.shape and bool(np.all(np.abs(got - right) <= tolerance))
+
+
+def _limits(sessions: int, rows: int) -> dict[int, int]:
+    """How many answers to check, by session; the sessions are spread over all."""
+    apart = max(1, sessions // (CLOSELY + BRIEFLY))
+    spread = range(0, sessions, apart)[: CLOSELY + BRIEFLY]
+    few, many = BRIEFLY_ROWS // rows, CLOSELY_ROWS // rows
+    return {each: many if n % 16 == 0 else few for n, each in enumerate(spread)}

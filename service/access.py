@@ -87,7 +87,7 @@ class Access:
         scope["state"]["request_id"] = request_id
         request_ids.current.set(request_id)  # uvicorn runs each request in a task of its own
         outgoing, begun = Outgoing(scope, send, request_id, self._metrics), perf_counter()
-        self._metrics.in_flight.inc()
+        self._metrics.in_flight += 1
         try:
             if self._tracer is None:
                 await self._app(scope, receive, outgoing)
@@ -96,7 +96,7 @@ class Access:
         except Exception as error:
             await self._failed(scope, outgoing, error)
         finally:
-            self._metrics.in_flight.dec()
+            self._metrics.in_flight -= 1
             self._count(scope, outgoing, perf_counter() - begun)
 
     async def _traced(

@@ -39,7 +39,7 @@ class BoundedHttp(HttpToolsProtocol):
     _rest_bytes = 0
     _rest_timer: asyncio.TimerHandle | None = None
     _stall: Stall | None = None
-    _hit: Any = None  # the hot route of the request whose head has come, until its body has
+    _hit: hot.Hit | None = None  # of the request whose head has come, until its body has
     _hit_timer: asyncio.TimerHandle | None = None
     _hot_body: list[bytes]
     _hot_bytes = 0
@@ -129,7 +129,7 @@ class BoundedHttp(HttpToolsProtocol):
         self._body_open = False
         if self._hit is not None:
             hit, body = self._hit, b"".join(self._hot_body)
-            if self._hot is not None and self._hot.begin(self, hit, self.headers, body):
+            if self._hot is not None and self._hot.begin(self, hit, body):
                 self._hit_ended()
                 return
             self._cool()
@@ -140,7 +140,7 @@ class BoundedHttp(HttpToolsProtocol):
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
             )
 
-    def _hot_route(self) -> Any:
+    def _hot_route(self) -> hot.Hit | None:
         """Of the request whose head has come, where nothing is before it and it is a plain one."""
         parser, cycle = self.parser, self._last()
         if self._hot is None or parser is None or parser.get_method() != b"POST":

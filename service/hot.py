@@ -35,7 +35,8 @@ from service.requests import Request
 KEY = "hot"  # in the app's state
 METHOD = "POST"
 ID_LINE = ID_HEADER + b": "
-SECURITY_LINES = b"\r\n" + b"".join(b"%b: %b\r\n" % header for header in SECURITY)
+COLON, LINE = b": ", b"\r\n"
+SECURITY_LINES = LINE + b"".join(b"%b: %b\r\n" % header for header in SECURITY)
 CLOSE = b"connection: close\r\n\r\n"
 ODD = frozenset((b"origin", b"transfer-encoding", b"expect", b"upgrade"))
 
@@ -62,6 +63,14 @@ class Route(NamedTuple):
     template: str
     pattern: re.Pattern[bytes]
     ask: Callable[[FrontState, Callable[[], Identity], Head, Match, bytes], Asked | None]
+
+
+class Hit(NamedTuple):
+    """A request whose head has come and is a hot route's."""
+
+    route: Route
+    path: Match
+    head: Head
 
 
 def _steps(
@@ -98,23 +107,20 @@ class Hot:
         self.front = front
         self._routes = () if front.tracer else ROUTES  # a span wants a task of its own
 
-    def match(self, url: bytes, headers: Headers) -> tuple[Route, Match] | None:
-        """The route of a POST with this target, where it is a plain one."""
+    def match(self, url: bytes, headers: Headers) -> Hit | None:
+        """What is known of a POST with this target, where it is a plain one of a hot route."""
         for route in self._routes:
             if found := route.pattern.fullmatch(url):
-                return None if any(name in ODD for name, _ in headers) else (route, found)
+                head = dict(headers)
+                return Hit(route, found, head) if ODD.isdisjoint(head) else None
         return None
 
-    def begin(
-        self, connection: Connection, hit: tuple[Route, Match], headers: Headers, body: bytes
-    ) -> bool:
+    def begin(self, connection: Connection, hit: Hit, body: bytes) -> bool:
         """Answer a request, now or later, as the connection's `cycle`. False where it is
         Litestar's after all."""
-        route, path = hit
-        head = dict(headers)
-        cycle = HotCycle(self.front, connection, route, path, head)
+        cycle = HotCycle(self.front, connection, hit)
         try:
-            asked = route.ask(self.front, cycle.admit, head, path, body)
+            asked = hit.route.ask(self.front, cycle.admit, hit.head, hit.path, body)
         except Exception as error:
             connection.cycle = cycle
             cycle.fail(error)
@@ -136,26 +142,34 @@ class HotCycle:
     behind it on the connection wait."""
 
     __slots__ = (
-        "_asked", "_begun", "_connection", "_front", "_head", "_pending", "_route", "disconnected",
-        "keep_alive", "more_body", "response_complete", "response_started", "scope",
+        "_asked", "_begun", "_connection", "_front", "_head", "_id", "_path", "_pending", "_route",
+        "_scope", "disconnected", "keep_alive", "more_body", "response_complete",
+        "response_started",
     )  # fmt: skip
 
-    def __init__(
-        self, front: FrontState, connection: Connection, route: Route, path: Match, head: Head
-    ) -> None:
-        self._front, self._connection, self._route, self._head = front, connection, route, head
+    def __init__(self, front: FrontState, connection: Connection, hit: Hit) -> None:
+        self._front, self._connection = front, connection
+        self._route, self._path, self._head = hit
         self._asked: Asked | None = None
         self._pending: Pending | None = None
         self._begun = perf_counter()
         self.keep_alive = True
         self.disconnected = self.more_body = self.response_complete = self.response_started = False
-        given = head.get(ID_HEADER)
-        request_id = front.ids.drawn() if given is None else front.ids.fit(given)
-        self.scope: dict[str, Any] = {
-            "path": path[0].decode("ascii"),
-            "path_params": {name: part.decode("ascii") for name, part in path.groupdict().items()},
-            "state": {"request_id": request_id},
-        }
+        self._scope: dict[str, Any] | None = None
+        given = self._head.get(ID_HEADER)
+        self._id = front.ids.drawn() if given is None else front.ids.fit(given)
+
+    @property
+    def scope(self) -> dict[str, Any]:
+        """What ASGI would have of it, as far as errors need it."""
+        if self._scope is None:
+            named = self._path.groupdict().items()
+            self._scope = {
+                "path": self._path[0].decode("ascii"),
+                "path_params": {name: part.decode("ascii") for name, part in named},
+                "state": {"request_id": self._id},
+            }
+        return self._scope
 
     def admit(self) -> Identity:
         """Who sends it. Raises NtmError."""
@@ -163,11 +177,11 @@ class HotCycle:
 
     def send(self, asked: Asked) -> None:
         """Ask the engine."""
-        self._asked, request_id = asked, self.scope["state"]["request_id"]
-        self._front.metrics.in_flight.inc()
+        self._asked = asked
+        self._front.metrics.in_flight += 1
         try:
             self._pending = self._front.link.submit(
-                asked.request, self.told, request_id, asked.timeout_s
+                asked.request, self.told, self._id, asked.timeout_s
             )
         except NtmError as error:
             self.fail(error)
@@ -197,14 +211,16 @@ class HotCycle:
 
     def finish(self, status: int, head: Headers, body: bytes) -> None:
         """Send the answer, count it, and let the next request of the connection come."""
-        connection, state = self._connection, self.scope["state"]
+        connection = self._connection
         self.response_started = self.response_complete = True
         if not self.disconnected:
             parts = [STATUS_LINE[status]]
-            for name, value in (*connection.server_state.default_headers, *head):
-                parts += (name, b": ", value, b"\r\n")
-            parts += (ID_LINE, state["request_id"].encode("ascii"), SECURITY_LINES)
-            parts += (b"\r\n" if self.keep_alive else CLOSE, body)
+            for name, value in connection.server_state.default_headers:
+                parts += (name, COLON, value, LINE)
+            for name, value in head:
+                parts += (name, COLON, value, LINE)
+            parts += (ID_LINE, self._id.encode("ascii"), SECURITY_LINES)
+            parts += (LINE if self.keep_alive else CLOSE, body)
             connection.transport.write(b"".join(parts))
             if not self.keep_alive:
                 connection.transport.close()
@@ -213,15 +229,13 @@ class HotCycle:
 
     def _count(self, status: int, size: int) -> None:
         metrics, route = self._front.metrics, self._route.template
-        if self._asked is not None:
-            metrics.in_flight.dec()
+        metrics.in_flight -= self._asked is not None
         seconds = perf_counter() - self._begun
         metrics.answered(METHOD, route, status, seconds)
         if self._front.settings.access_log:
-            state = self.scope["state"]
-            code = state.get(problems.CODE, "")
+            code = self.scope["state"].get(problems.CODE, "")
             served = (METHOD, route, str(status), seconds, size, code)
-            access_log.tell(Served(state["request_id"], "http", *served))
+            access_log.tell(Served(self._id, "http", *served))
 
     @property
     def message_event(self) -> HotCycle:

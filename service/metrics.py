@@ -19,6 +19,7 @@ import msgspec
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import Metric
 
+from service.tally import Tallies
 from service.versions import package_version as package_version
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -57,9 +58,9 @@ class FrontMetrics:
             "ntm_http_requests_total", "Requests answered", ["method", "route", "status"],
             registry=registry,
         )  # fmt: skip
-        self.seconds = Histogram(
+        self.seconds = Tallies(
             "ntm_http_request_seconds", "From a request's headers to the end of its answer",
-            ["route"], registry=registry, buckets=SECONDS,
+            ("route",), SECONDS, registry,
         )  # fmt: skip
 
         self.grpc_requests = Counter(
@@ -74,7 +75,9 @@ class FrontMetrics:
         def gauge(name: str, what: str, *labels: str) -> Gauge:
             return Gauge(name, what, labels, registry=registry)
 
-        self.in_flight = gauge("ntm_http_requests_in_flight", "Requests not answered yet")
+        self.in_flight = 0
+        in_flight = gauge("ntm_http_requests_in_flight", "Requests not answered yet")
+        in_flight.set_function(lambda: self.in_flight)
         self.errors = Counter(
             "ntm_errors_total", "Errors answered, by code", ["code"], registry=registry
         )
@@ -89,12 +92,11 @@ class FrontMetrics:
         build = gauge("ntm_build_info", "1; versions as labels", "version", "python")
         build.labels(package_version(), platform.python_version()).set(1)
         self._counter_of = lru_cache(4096)(self.requests.labels)
-        self._timer_of = lru_cache(1024)(self.seconds.labels)
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """A request of this route's template got this status."""
         self._counter_of(method if method in METHODS else "other", route, str(status)).inc()
-        self._timer_of(route).observe(seconds)
+        self.seconds.labels(route).observe(seconds)
 
     def answered_grpc(self, method: str, code: str, seconds: float) -> None:
         """A request of this gRPC method got this status code."""

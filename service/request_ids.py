@@ -9,6 +9,7 @@ from contextvars import ContextVar
 HEADER = "x-request-id"
 FIT = re.compile(rb"[A-Za-z0-9._~:/+=@-]{1,128}")
 DRAWN_BYTES = 6  # of each half
+DRAWN_TOGETHER = 256
 MOST_TOLD = 8  # ids in one log line
 
 # Of the request that the running code serves; empty where it serves none, or many.
@@ -21,10 +22,16 @@ class RequestIds:
 
     def __init__(self) -> None:
         self._prefix = secrets.token_hex(DRAWN_BYTES)
+        self._ready: list[str] = []
 
     def drawn(self) -> str:
         """A fresh id."""
-        return f"{self._prefix}-{secrets.token_hex(DRAWN_BYTES)}"
+        if not self._ready:  # the system is asked once for many
+            drawn, size = secrets.token_hex(DRAWN_TOGETHER * DRAWN_BYTES), 2 * DRAWN_BYTES
+            self._ready = [
+                f"{self._prefix}-{drawn[at : at + size]}" for at in range(0, len(drawn), size)
+            ]
+        return self._ready.pop()
 
     def fit(self, given: bytes) -> str:
         """The client's id where it is a fit one, else a fresh one."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+
+from service.tally import Tallies
 
 SECONDS = (
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10,
@@ -22,21 +24,19 @@ class EngineMetrics:
         def gauge(name: str, what: str, *labels: str) -> Gauge:
             return Gauge(name, what, labels, registry=registry)
 
-        def histogram(name: str, what: str, buckets: tuple[float, ...]) -> Histogram:
-            return Histogram(name, what, ["model"], registry=registry, buckets=buckets)
+        def histogram(name: str, what: str, bounds: tuple[float, ...]) -> Tallies:
+            return Tallies(name, what, ("model",), bounds, registry)
 
         self.queue_seconds = histogram(
             "ntm_queue_seconds", "From a request's admission to its first batch", SECONDS
         )
-        self._queued: dict[str, Histogram] = {}
         self._evicted: dict[tuple[str, str], Counter] = {}
         self.step_seconds = histogram(
             "ntm_step_seconds", "One batch in the runtime, gather and scatter included", SECONDS
         )
-        self.commit_seconds = Histogram(
-            "ntm_commit_seconds", "One commit of a tick's changes", registry=registry,
-            buckets=SECONDS,
-        )  # fmt: skip
+        self.commit_seconds = Tallies(
+            "ntm_commit_seconds", "One commit of a tick's changes", (), SECONDS, registry
+        ).labels()
         self.batch_size = histogram("ntm_batch_size", "Requests in one batch", SIZES)
         self.rows = counter("ntm_rows_total", "Rows run", "model")
         self.queue_depth = gauge("ntm_queue_depth", "Requests admitted, not finished", "model")
@@ -59,10 +59,7 @@ class EngineMetrics:
 
     def queued(self, model: str, seconds: float) -> None:
         """A job entered its first batch."""
-        child = self._queued.get(model)
-        if child is None:  # a look-up by label takes as long as the rest
-            child = self._queued[model] = self.queue_seconds.labels(model)
-        child.observe(seconds)
+        self.queue_seconds.labels(model).observe(seconds)
 
     def ticked(self, model: str, size: int, rows: int, seconds: float) -> None:
         """A batch of `size` jobs ran `rows` rows each."""

@@ -13,10 +13,10 @@ import sys
 from pathlib import Path
 
 from service.settings import ZOO
-from tests.bench import http, runtimes, stores
+from tests.bench import engine, http, runtimes, stores
 from tests.bench.circumstances import circumstances
 
-SECTIONS = ("runtime", "http", "stores")
+SECTIONS = ("runtime", "engine", "http", "stores")
 PACKAGES = ("onnxruntime-gpu", "torch", "litestar", "redis")
 
 
@@ -39,6 +39,8 @@ def main(argv: list[str]) -> int:
     for name in chosen:
         if name == "runtime":
             runtimes.report(Path(args.model), args.seconds)
+        elif name == "engine":
+            engine.report(Path(args.model), args.seconds)
         elif name == "http":
             http.report(Path(args.model), args.seconds)
         else:

@@ -1,7 +1,7 @@
 """Steps below ASGI: from the parser of a connection to the engine, and back to its transport.
 
 A router, middlewares and a task cost a front more than the step costs the model. So bounded_http.py
-offers requests of these routes here:
+offers requests of hot_routes.py's routes here:
 
     bytes -> Hot.begin -> gate, names, rows, guards: what the handlers call -> EngineLink.submit
     bytes <- HotCycle.finish <- the handler's own answer, or problem details <- HotCycle.told
@@ -12,25 +12,21 @@ has a query, comes from a browser's page, is long, slow, or behind a request tha
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
-from functools import partial
 from time import perf_counter
 from typing import Any, NamedTuple, Protocol
 
-import msgspec
 from litestar import Litestar
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from service import access_log, names, problems, steps
+from service import access_log, problems
 from service.access import ID_HEADER, SECURITY
 from service.access_log import Served
 from service.body import Head
 from service.errors import ClientGone, NtmError
-from service.front_state import Answer, FrontState
+from service.front_state import FrontState
+from service.hot_routes import ROUTES, Asked, Match, Route
 from service.keys import Identity
 from service.pending import Pending
-from service.requests import Request
 
 KEY = "hot"  # in the app's state
 METHOD = "POST"
@@ -41,28 +37,6 @@ CLOSE = b"connection: close\r\n\r\n"
 ODD = frozenset((b"origin", b"transfer-encoding", b"expect", b"upgrade"))
 
 Headers = list[tuple[bytes, bytes]]
-Match = re.Match[bytes]
-
-
-class Asked(NamedTuple):
-    """What a request asks of the engine, and what its result and its failure become."""
-
-    request: Request
-    result: msgspec.msgpack.Decoder[Any]
-    answer: Callable[[Any], Answer]
-    failed: Callable[[NtmError], NtmError] | None = None
-    timeout_s: float | None = None
-
-
-class Route(NamedTuple):
-    """A path, and how its requests are read; the identity is asked for where it is needed first.
-
-    `ask` returns None for what is Litestar's after all, and has asked for no identity then.
-    """
-
-    template: str
-    pattern: re.Pattern[bytes]
-    ask: Callable[[FrontState, Callable[[], Identity], Head, Match, bytes], Asked | None]
 
 
 class Hit(NamedTuple):
@@ -71,21 +45,6 @@ class Hit(NamedTuple):
     route: Route
     path: Match
     head: Head
-
-
-def _steps(
-    front: FrontState, admit: Callable[[], Identity], head: Head, path: Match, data: bytes
-) -> Asked:
-    who = admit()
-    session = names.session(path["session_id"].decode("ascii"))
-    request = steps.call(
-        front, who.tenant, session, head, steps.BODY.whole(head, data, front.settings)
-    )
-    return Asked(request, steps.RESULT, partial(steps.answer, head))
-
-
-STEPS = re.compile(rb"/v1/sessions/(?P<session_id>[^/?#%\x80-\xff]+)/steps")
-ROUTES = (Route(steps.PATH.replace(":str", ""), STEPS, _steps),)
 
 
 class Connection(Protocol):

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import msgspec
 
+URGENCY = 3  # of a request that says none: 0 is served first, 7 last (service/urgency.py)
+
 
 class Guard(msgspec.Struct, frozen=True, array_like=True):
     """What a mutation is conditional on."""
@@ -50,6 +52,7 @@ class Steps(msgspec.Struct, frozen=True, array_like=True, tag="steps"):
     trace: bool
     guard: Guard
     ends: bool = False  # the session ends with these rows
+    urgency: int = URGENCY
 
 
 class Sequence(msgspec.Struct, frozen=True, array_like=True, tag="sequence"):
@@ -74,6 +77,7 @@ class Predict(msgspec.Struct, frozen=True, array_like=True, tag="predict"):
     version: str | None
     rows: bytes
     dims: tuple[int, int]
+    urgency: int = URGENCY
 
 
 class Describe(msgspec.Struct, frozen=True, array_like=True, tag="describe"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from service import guards, rows, wire
+from service import guards, rows, urgency, wire
 from service.body import Head
 from service.front_state import Answer, FrontState, answer_in
 from service.requests import Steps
@@ -21,7 +21,7 @@ def call(front: FrontState, tenant: str, session: str, head: Head, wanted: Steps
     packed, dims = rows.pack(wanted.inputs, front.settings.max_rows)
     said = b"%d %d %d" % (*dims, wanted.trace)
     guard = guards.of(head, b"POST", f"/v1/sessions/{session}/steps".encode(), said, packed)
-    return Steps(tenant, session, packed, dims, wanted.trace, guard)
+    return Steps(tenant, session, packed, dims, wanted.trace, guard, urgency=urgency.of(head))
 
 
 def answer(head: Head, done: StepsResult) -> Answer:

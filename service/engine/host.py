@@ -207,7 +207,8 @@ class Host:
             with self.tracer.batch(self.manifest, batch, rows):
                 out = self.runtime.step(src, dst, x, watch)
         took = monotonic() - begun
-        self.metrics.ticked(self.manifest.name, len(batch), rows, took)
+        limit = self.scheduler.limit
+        self.metrics.ticked(self.manifest.name, len(batch), rows, took, limit)
         self.statistics.ticked(len(batch), rows, took)
         finite = np.all(np.isfinite(out.y), axis=(1, 2))
         finished: list[Job] = []

@@ -62,6 +62,7 @@ class Job:
         "tenant",
         "tickets",
         "trace",
+        "urgency",
         "watched",
         "working",
     )
@@ -75,7 +76,7 @@ class Job:
         stateful = isinstance(request, Steps)
         self.guard = request.guard if stateful else Guard()
         self.trace = stateful and request.trace
-        self.left = len(rows)
+        self.urgency, self.left = request.urgency, len(rows)
         self.started = self.ended = self.committing = False
         self.tickets: list[Ticket] = []
         self.working: int | None = None

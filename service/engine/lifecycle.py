@@ -52,7 +52,7 @@ class Lifecycle:
         self.quotas = Quotas(settings, store, self.hosts)
         self.feeds = Feeds(store.bell)
         self.run_anew = run_anew
-        self._held: OrderedDict[SessionKey, Session] = OrderedDict()  # least recently used first
+        self._held: OrderedDict[tuple[str, str], Session] = OrderedDict()  # by key; the LRU first
         self._replaying: dict[str, asyncio.Lock] = {}
         self._ahead: dict[SessionKey, tuple[str, int]] = {}  # acknowledged, and lost by the store
 
@@ -62,7 +62,7 @@ class Lifecycle:
 
     def held(self, tenant: str, name: str) -> Session | None:
         """The session where this engine has it and it has not outlived its TTL."""
-        key = SessionKey(tenant, name)
+        key = (tenant, name)  # equals the SessionKey, which takes as long to make as all the rest
         session = self._held.get(key)
         if session is None or (session.row.expires_at <= time() and not session.jobs):
             return None

@@ -38,6 +38,9 @@ class EngineMetrics:
             "ntm_commit_seconds", "One commit of a tick's changes", (), SECONDS, registry
         ).labels()
         self.batch_size = histogram("ntm_batch_size", "Requests in one batch", SIZES)
+        self.batches = counter(
+            "ntm_batches_total", "Batches by why they were no larger", "model", "limit"
+        )
         self.rows = counter("ntm_rows_total", "Rows run", "model")
         self.queue_depth = gauge("ntm_queue_depth", "Requests admitted, not finished", "model")
         self.sessions = gauge("ntm_sessions", "Live sessions by where their state is", "state")
@@ -61,8 +64,9 @@ class EngineMetrics:
         """A job entered its first batch."""
         self.queue_seconds.labels(model).observe(seconds)
 
-    def ticked(self, model: str, size: int, rows: int, seconds: float) -> None:
-        """A batch of `size` jobs ran `rows` rows each."""
+    def ticked(self, model: str, size: int, rows: int, seconds: float, limit: str) -> None:
+        """A batch of `size` jobs ran `rows` rows each. limit: why there were no more."""
+        self.batches.labels(model, limit).inc()
         self.step_seconds.labels(model).observe(seconds)
         self.batch_size.labels(model).observe(size)
         self.rows.labels(model).inc(size * rows)

@@ -3,14 +3,16 @@
 A request is a `Work`: some rows of one session, or of none (a stateless prediction). A session's
 works run one after the other; works of different sessions share batches, and join and leave
 between ticks (cellular batching). Turns go round the tenants, and within a tenant round the
-works, so neither a busy tenant nor a long request holds up the rest.
+works, so neither a busy tenant nor a long request holds up the rest. A tenant's urgent works come
+before its others; they take no turn from another tenant.
 """
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Callable, Hashable
-from typing import Generic, Protocol, TypeVar
+from collections import deque
+from collections.abc import Callable, Hashable, Iterator
+from itertools import chain
+from typing import Generic, Literal, Protocol, TypeVar
 
 
 class Full(Exception):
@@ -29,6 +31,7 @@ class Work(Protocol):
     """One request's rows. `session` is None where no other work can concern the same state."""
 
     tenant: str
+    urgency: int  # 0 is the most urgent
     left: int  # rows to run
     started: bool  # it has entered a batch and holds its slots
     ended: bool  # the scheduler has let go of it
@@ -40,11 +43,53 @@ class Work(Protocol):
 W = TypeVar("W", bound=Work)
 
 
+class Ready(Generic[W]):
+    """A tenant's works that may run: the most urgent first, equally urgent ones in turn."""
+
+    __slots__ = ("_by",)
+
+    def __init__(self) -> None:
+        self._by: dict[int, deque[W]] = {}  # urgency -> works
+
+    def __bool__(self) -> bool:
+        return bool(self._by)
+
+    def add(self, work: W) -> None:
+        """Behind those that are as urgent."""
+        queue = self._by.get(work.urgency)
+        if queue is None:
+            queue = self._by[work.urgency] = deque()
+        queue.append(work)
+
+    def put_back(self, work: W) -> None:
+        """Before those that are as urgent."""
+        self._by.setdefault(work.urgency, deque()).appendleft(work)
+
+    def __iter__(self) -> Iterator[W]:
+        return chain.from_iterable(self._by.values())
+
+    def take(self) -> W:
+        """The next. Raises ValueError where there is none."""
+        urgency = min(self._by)
+        queue = self._by[urgency]
+        work = queue.popleft()
+        if not queue:
+            del self._by[urgency]
+        return work
+
+
+Limit = Literal["size", "slots", "sessions", "queue"]
+
+
 class Scheduler(Generic[W]):
     """The queue of one model.
 
     max_batch: works a tick; max_queue: works admitted and not finished, of all tenants and, of
     one, the share of them; max_rows: rows of each work a tick, where all in the batch have as many.
+
+    limit: why the last batch was no larger. size: it had max_batch works; slots: no more could be
+    placed; sessions: all that waited did so for an earlier work of their session; queue: nothing
+    waited.
     """
 
     def __init__(
@@ -52,9 +97,11 @@ class Scheduler(Generic[W]):
     ) -> None:
         self.max_batch, self.max_queue, self.max_rows = max_batch, max_queue, max_rows
         self._most_a_tenant = max(1, int(max_queue * tenant_share))
-        self._admitted: Counter[str] = Counter()  # by tenant
-        self._turns: dict[str, deque[W]] = {}  # tenant -> its ready works, tenants in turn
+        self._admitted: dict[str, int] = {}  # by tenant
+        self._turns: dict[str, Ready[W]] = {}  # tenants in turn
         self._lines: dict[Hashable, deque[W]] = {}  # session -> its works, the first is ready
+        self._behind = 0  # works that are not the first of their line
+        self.limit: Limit = "queue"
         self.admitted = 0
         self.ready = 0  # queued; one finished meanwhile counts until its turn has come
 
@@ -62,17 +109,19 @@ class Scheduler(Generic[W]):
         """Queue a work. Raises Full, and TenantFull where its tenant has its share."""
         if self.admitted >= self.max_queue:
             raise Full(self.max_queue)
-        if self._admitted[work.tenant] >= self._most_a_tenant:
+        mine = self._admitted.get(work.tenant, 0)
+        if mine >= self._most_a_tenant:
             raise TenantFull(self._most_a_tenant)
         self.admitted += 1
-        self._admitted[work.tenant] += 1
-        if work.session is None:
-            self._enqueue(work)
-            return
-        line = self._lines.setdefault(work.session, deque())
-        line.append(work)
-        if len(line) == 1:
-            self._enqueue(work)
+        self._admitted[work.tenant] = mine + 1
+        if work.session is not None:
+            line = self._lines.get(work.session)
+            if line is not None:
+                line.append(work)
+                self._behind += 1
+                return
+            self._lines[work.session] = deque((work,))
+        self._enqueue(work)
 
     def next_batch(self, place: Callable[[W], bool]) -> tuple[list[W], int]:
         """The works of the next tick and how many rows of each.
@@ -92,7 +141,7 @@ class Scheduler(Generic[W]):
                 del self._turns[tenant]
                 continue
             tenants.append(tenant)
-            work = queue.popleft()
+            work = queue.take()
             if work.ended:
                 self.ready -= 1
                 continue
@@ -103,11 +152,19 @@ class Scheduler(Generic[W]):
                 self.ready -= 1
             else:
                 refused.append(work)
+        self.limit = self._limit(len(batch), bool(refused))
         self._rotate(batch)
         self._put_back(refused)
         self.ready -= len(batch)
         rows = min((work.left for work in batch), default=0)
         return batch, min(rows, self.max_rows)
+
+    def waiting(self) -> Iterator[W]:
+        """All works that are admitted and not ended, but for those of no session in a batch."""
+        for line in self._lines.values():
+            yield from line
+        for turns in self._turns.values():
+            yield from (work for work in turns if work.session is None and not work.ended)
 
     def more(self, work: W) -> None:
         """The work ran in a batch and has rows left."""
@@ -130,14 +187,27 @@ class Scheduler(Generic[W]):
         line = self._lines[work.session]
         first = line[0] is work
         line.remove(work)
-        if not line:
-            del self._lines[work.session]
-        elif first:
+        if not first:
+            self._behind -= 1
+        elif line:
+            self._behind -= 1
             self._enqueue(line[0])
+        else:
+            del self._lines[work.session]
 
     def _enqueue(self, work: W) -> None:
-        self._turns.setdefault(work.tenant, deque()).append(work)
+        turns = self._turns.get(work.tenant)
+        if turns is None:
+            turns = self._turns[work.tenant] = Ready()
+        turns.add(work)
         self.ready += 1
+
+    def _limit(self, size: int, refused: bool) -> Limit:
+        if size >= self.max_batch:
+            return "size"
+        if refused:
+            return "slots"
+        return "sessions" if self._behind else "queue"
 
     def _rotate(self, batch: list[W]) -> None:
         # Who was served last goes to the end of the round; who has nothing queued leaves it.
@@ -148,9 +218,10 @@ class Scheduler(Generic[W]):
 
     def _put_back(self, refused: list[W]) -> None:
         # The first refused is the first to be asked again, and its tenant the first of the round.
-        first: dict[str, deque[W]] = {}
+        first: dict[str, Ready[W]] = {}
         for work in refused:
-            first.setdefault(work.tenant, deque()).append(work)
-        for tenant, queue in first.items():
-            queue.extend(self._turns.pop(tenant, ()))
+            if work.tenant not in first:
+                first[work.tenant] = self._turns.pop(work.tenant, None) or Ready()
+        for work in reversed(refused):
+            first[work.tenant].put_back(work)
         self._turns = first | self._turns if first else self._turns

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextvars import Context
+from math import inf
 from time import monotonic
 
 from service.engine.commit import result_of
@@ -23,26 +24,27 @@ from service.requests import Predict, Steps
 from service.settings import Settings
 from service.store.store import Change, Store
 
-DEADLINES_S = 0.05  # how often they are looked at while jobs wait
+LATE_S = 0.005  # after a deadline, so that those that are close together go together
 NOBODYS = Context()  # a tick is of many requests: its log lines carry the id of none
 
 
 class Stepper:
-    """All jobs under way. `life`: the sessions they are of."""
+    """The jobs under way. `life`: the sessions they are of."""
 
     def __init__(
         self, settings: Settings, store: Store, metrics: EngineMetrics, tasks: Tasks
     ) -> None:
         self.life = Lifecycle(settings, store, metrics, self._run_anew)
         self._tasks = tasks
-        self._jobs: set[Job] = set()
         self.opening: set[Ticket] = set()  # of steps whose session is being loaded
-        self._kicked = self._watching = False
+        self._kicked = False
+        self._alarm: asyncio.TimerHandle | None = None  # when deadlines are looked at next
+        self._alarm_at = 0.0
 
     @property
     def busy(self) -> bool:
         """Is any job under way?"""
-        return not all(job.ended for job in self._jobs)
+        return any(host.scheduler.admitted for host in self.life.hosts.values())
 
     def step(self, request: Steps, timeout_s: float, ticket: Ticket) -> None:
         """Run rows through a session, which is loaded first where it is not held. Raises
@@ -149,9 +151,8 @@ class Stepper:
         job.join(ticket)
         if job.host.tracer is not None:
             job.phases = job.host.tracer.admitted(job, ticket.trace)
-        self._jobs.add(job)
         self._kick()
-        self._watch()
+        self._watch(job.deadline)
 
     def _kick(self) -> None:
         if not self._kicked:
@@ -176,19 +177,26 @@ class Stepper:
         await settle(self.life, host, finished)
         self._kick()
 
-    def _watch(self) -> None:
-        if not self._watching:
-            self._watching = True
-            loop = asyncio.get_running_loop()
-            loop.call_later(DEADLINES_S, self._deadlines, context=NOBODYS)
+    def _watch(self, deadline: float) -> None:
+        """Look at the deadlines when this one has come, if not before."""
+        if self._alarm is not None:
+            if self._alarm_at <= deadline:
+                return
+            self._alarm.cancel()
+        self._alarm_at = deadline
+        loop, wait_s = asyncio.get_running_loop(), max(0.0, deadline - monotonic())
+        self._alarm = loop.call_later(wait_s + LATE_S, self._deadlines, context=NOBODYS)
 
     def _deadlines(self) -> None:
         """Give up what is past its deadline. A job that is committing gets its true outcome."""
-        self._watching = False
-        now = monotonic()
-        self._jobs = {job for job in self._jobs if not job.ended}
-        for job in [job for job in self._jobs if job.deadline <= now and not job.committing]:
-            job.host.give_up(job, DeadlineExceeded("not done within its deadline"))
-            self._kick()
-        if self._jobs:
-            self._watch()
+        self._alarm = None
+        now, later = monotonic(), inf
+        for host in list(self.life.hosts.values()):
+            for job in [job for job in host.scheduler.waiting() if not job.committing]:
+                if job.deadline > now:
+                    later = min(later, job.deadline)
+                    continue
+                host.give_up(job, DeadlineExceeded("not done within its deadline"))
+                self._kick()
+        if later < inf:
+            self._watch(later)

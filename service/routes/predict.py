@@ -8,7 +8,7 @@ import msgspec
 from litestar import Request, post
 from litestar.response.base import ASGIResponse
 
-from service import gate, names, openapi, rows, wire
+from service import gate, names, openapi, rows, urgency, wire
 from service.front_state import answer_in, front_of, request_id, tenant_of
 from service.requests import Predict
 from service.results import PredictResult
@@ -33,7 +33,14 @@ async def predict(request: Request[Any, Any, Any]) -> ASGIResponse:
     packed, dims = rows.pack(wanted.inputs, front.settings.max_rows)
     done = await front.link.call(
         RESULT,
-        Predict(tenant_of(request), model, names.version(wanted.version), packed, dims),
+        Predict(
+            tenant_of(request),
+            model,
+            names.version(wanted.version),
+            packed,
+            dims,
+            urgency.of(head),
+        ),  # fmt: skip
         request_id=request_id(request),
         receive=request.receive,
     )

@@ -9,15 +9,13 @@ from litestar import Request, get, post
 from litestar.response.base import ASGIResponse
 
 from service import body, depth, gate
-from service.front_state import Answer, FrontState, front_of, json_answer, request_id, tenant_of
-from service.v2 import binary, compression, metadata, repository, statistics
+from service.front_state import FrontState, front_of, json_answer, request_id, tenant_of
+from service.v2 import binary, bodies, compression, metadata, repository, statistics
 from service.v2.infer import Caller, infer
 from service.v2.statistics import ModelStats
 
 AnyRequest = Request[Any, Any, Any]
 Paths = list[str]
-
-OCTETS = b"application/octet-stream"
 
 
 class RepositoryBody(msgspec.Struct, frozen=True):
@@ -123,7 +121,7 @@ async def infer_model(request: AnyRequest) -> ASGIResponse:
         wanted = binary.read(model, version, data, header)
     caller = Caller(tenant_of(request), request_id(request), request.receive)
     answer = await infer(front, wanted.request, caller)
-    return _answer(head, *binary.write(answer, wanted.binary))
+    return bodies.answer(head, answer, wanted.binary)
 
 
 @post("/v2/repository/index", opt=gate.READ, status_code=200, include_in_schema=False)
@@ -197,14 +195,3 @@ async def _repository_body(request: AnyRequest) -> RepositoryBody:
     data = await _body(front, dict(request.scope["headers"]), request)
     depth.check(data, front.settings.max_depth)
     return body.decode(REPOSITORY_BODY, data) if data else RepositoryBody()
-
-
-def _answer(head: body.Head, data: bytes, header: int | None) -> ASGIResponse:
-    headers = {"vary": "accept-encoding"}
-    if header is not None:
-        headers[binary.HEADER.lower()] = str(header)
-    coding = compression.accepted(head.get(b"accept-encoding", b"").decode("latin-1"))
-    if coding is not None:
-        headers["content-encoding"] = coding
-        data = compression.compress(data, coding)
-    return Answer(data, body.JSON if header is None else OCTETS, 200, headers)

@@ -194,7 +194,8 @@ class MemoryStore:
         return next((old for old in reversed(kept) if old.key == record.key), None)
 
     def _apply(self, change: Change) -> Outcome:
-        key, entry = change.row.key, self._find(change.row.key)
+        key = change.row.key
+        entry = self._find(key)
         if entry is None:
             return self._create(change) if change.expected is None else self._gone(key)
         before = self._replied(entry, change.record)
@@ -220,9 +221,10 @@ class MemoryStore:
         return Committed()
 
     def _write(self, entry: _Entry, change: Change) -> None:
-        self._count(entry.row, -1)
-        self._count(change.row, 1)
-        entry.row = change.row
+        before, entry.row = entry.row, change.row
+        if (before.model, before.version) != (entry.row.model, entry.row.version):
+            self._count(before, -1)
+            self._count(entry.row, 1)
         if change.record is not None:
             entry.records.append(change.record)
             entry.untrimmed += max(change.record.count, 1)

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from service import names
+from service import names, urgency
 from service.errors import (
     InvalidRequest,
     KeyReused,
@@ -78,7 +78,7 @@ async def infer(front: FrontState, request: InferRequest, caller: Caller) -> Inf
     if wanted is None:
         done = await _predict(front, request, rows, caller, timeout_s)
     else:
-        done = await _step(front, request, wanted, rows, caller, timeout_s)
+        done = await _step(front, SequenceStep(request, wanted, rows, timeout_s), caller)
     if answered == tensors.OUTPUT:
         return done
     return replace(done, outputs=[replace(tensor, name=answered) for tensor in done.outputs])
@@ -86,8 +86,7 @@ async def infer(front: FrontState, request: InferRequest, caller: Caller) -> Inf
 
 async def _names(front: FrontState, request: InferRequest, caller: Caller) -> tuple[str, str]:
     """What this request calls the input and the output: x and y, or as the manifest has them."""
-    given = [tensor.name for tensor in request.inputs]
-    if given == [tensors.INPUT] and request.outputs in ([], [tensors.OUTPUT]):
+    if _has_usual_names(request):
         return tensors.INPUT, tensors.OUTPUT
     found = await versions_of(front, request.model, request.version, caller.request_id)
     manifest = found[-1].manifest
@@ -106,51 +105,81 @@ def timeout_of(parameters: dict[str, Any], most_s: float) -> float:
     return min(most_s, min(value, MAX_TIMEOUT_US) / 1e6) if value else most_s
 
 
-async def _step(
-    front: FrontState, request: InferRequest, wanted: sequence.Sequence, rows: Rows,
-    caller: Caller, timeout_s: float,
-) -> InferAnswer:  # fmt: skip
-    call = _row_of(request, wanted, rows, caller.tenant)
+class SequenceStep(msgspec.Struct, frozen=True):
+    """Rows of a sequence: what the engine is asked, and what its result and its failure become."""
+
+    request: InferRequest
+    wanted: sequence.Sequence
+    rows: Rows
+    timeout_s: float
+
+    def call(self, tenant: str) -> Sequence:
+        """What the engine is asked. Raises WrongShape for a batch."""
+        request, wanted, rows = self.request, self.wanted, self.rows
+        if rows.members != 1:
+            raise WrongShape(
+                f"{wanted}: expected rows of one sequence, [1, X] or [1, T, X], got a batch of "
+                f"{rows.members}"
+            )
+        session = sequence.session_id(request.model, wanted.id)
+        guard = sequence.guard_of(request.id, session, wanted, b"%d %d" % rows.dims, rows.data)
+        urgent = urgency.of_parameter(request.parameters)
+        steps = Steps(tenant, session, rows.data, rows.dims, False, guard, wanted.end, urgent)
+        also = sequence.user_id(wanted.id)
+        return Sequence(steps, request.model, request.version, f"{wanted}", also, wanted.start)
+
+    def answer(self, done: StepsResult) -> InferAnswer:
+        """The outputs, and where the session stands now."""
+        told: dict[str, bool | int | str] = {
+            "sequence_id": self.wanted.id, "sequence_start": self.wanted.start,
+            "sequence_end": self.wanted.end, "session": done.session, "step": done.step,
+            "revision": done.revision, "replayed": done.replayed,
+        }  # fmt: skip
+        output = tensors.output_of(self.rows, done.dims[1], done.outputs)
+        return InferAnswer(self.request.model, done.version, self.request.id, told, [output])
+
+    def failed(self, error: NtmError) -> NtmError:
+        """An error about a session or a key, as one about its sequence or the request's id."""
+        which = f"{self.wanted} of model {self.request.model!r}"
+        if isinstance(error, KeyReused):
+            return KeyReused(
+                f"id {self.request.id!r} came before in {which}, with other rows or flags: an id "
+                "names one request"
+            )
+        if isinstance(error, SessionExpired):
+            return SequenceExpired(f"{which} has expired: sequence_start begins it anew")
+        if isinstance(error, SessionNotFound):  # the row was waiting for its turn when it ended
+            return SequenceEnded(f"{which} has ended: sequence_start begins it anew")
+        return error
+
+
+def sequence_step(front: FrontState, request: InferRequest) -> SequenceStep | None:
+    """The step that a request of a sequence is, where it names its tensors x and y as every model
+    knows them; None for any other request. Raises NtmError."""
+    wanted = sequence.sequence_of(request.parameters)
+    if wanted is None or not _has_usual_names(request):
+        return None
+    names.model(request.model)
+    names.version(request.version)
+    timeout_s = timeout_of(request.parameters, front.settings.request_timeout_s)
+    rows = tensors.rows_of(request.inputs, front.settings.max_rows, tensors.INPUT)
+    return SequenceStep(request, wanted, rows, timeout_s)
+
+
+def _has_usual_names(request: InferRequest) -> bool:
+    given = [tensor.name for tensor in request.inputs]
+    return given == [tensors.INPUT] and request.outputs in ([], [tensors.OUTPUT])
+
+
+async def _step(front: FrontState, step: SequenceStep, caller: Caller) -> InferAnswer:
     try:
         done = await front.link.call(
-            STEPS, call, request_id=caller.request_id, receive=caller.receive, timeout_s=timeout_s
-        )
+            STEPS, step.call(caller.tenant), request_id=caller.request_id,
+            receive=caller.receive, timeout_s=step.timeout_s,
+        )  # fmt: skip
     except (KeyReused, SessionNotFound, SessionExpired) as error:
-        raise _of_sequence(error, request, wanted) from None
-    told: dict[str, bool | int | str] = {
-        "sequence_id": wanted.id, "sequence_start": wanted.start, "sequence_end": wanted.end,
-        "session": done.session, "step": done.step, "revision": done.revision,
-        "replayed": done.replayed,
-    }  # fmt: skip
-    output = tensors.output_of(rows, done.dims[1], done.outputs)
-    return InferAnswer(request.model, done.version, request.id, told, [output])
-
-
-def _row_of(request: InferRequest, wanted: sequence.Sequence, rows: Rows, tenant: str) -> Sequence:
-    if rows.members != 1:
-        raise WrongShape(
-            f"{wanted}: expected rows of one sequence, [1, X] or [1, T, X], got a batch of "
-            f"{rows.members}"
-        )
-    session = sequence.session_id(request.model, wanted.id)
-    guard = sequence.guard_of(request.id, session, wanted, b"%d %d" % rows.dims, rows.data)
-    steps = Steps(tenant, session, rows.data, rows.dims, False, guard, ends=wanted.end)
-    also = sequence.user_id(wanted.id)
-    return Sequence(steps, request.model, request.version, f"{wanted}", also, wanted.start)
-
-
-def _of_sequence(error: NtmError, request: InferRequest, wanted: sequence.Sequence) -> NtmError:
-    """An error about a session or a key, as one about its sequence or the request's id."""
-    which = f"{wanted} of model {request.model!r}"
-    if isinstance(error, KeyReused):
-        return KeyReused(
-            f"id {request.id!r} came before in {which}, with other rows or flags: an id names one"
-            " request"
-        )
-    if isinstance(error, SessionExpired):
-        return SequenceExpired(f"{which} has expired: sequence_start begins it anew")
-    # The row was waiting for its turn when the session ended.
-    return SequenceEnded(f"{which} has ended: sequence_start begins it anew")
+        raise step.failed(error) from None
+    return step.answer(done)
 
 
 async def _predict(
@@ -175,7 +204,10 @@ async def _member(
     front: FrontState, request: InferRequest, rows: Rows, index: int, caller: Caller,
     timeout_s: float,
 ) -> PredictResult:  # fmt: skip
-    call = Predict(caller.tenant, request.model, request.version, rows.member(index), rows.dims)
+    call = Predict(
+        caller.tenant, request.model, request.version, rows.member(index), rows.dims,
+        urgency.of_parameter(request.parameters),
+    )  # fmt: skip
     return await front.link.call(
         RESULT,
         call,

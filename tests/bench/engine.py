@@ -81,7 +81,9 @@ class Caller:
 
     async def create(self, model: str) -> None:
         """Begin the session."""
-        self._engine.handle(Call(1, Create(TENANT, model, None, None, None, None, Guard()), 30.0), self)
+        self._engine.handle(
+            Call(1, Create(TENANT, model, None, None, None, None, Guard()), 30.0), self
+        )
         info: SessionInfo = await self._done
         rows = np.array(self.inputs, np.float32)
         self._request = Steps(TENANT, info.id, rows.tobytes(), rows.shape, False, Guard())

@@ -50,12 +50,13 @@ class RefusingEngine(FakeEngine):
 
 
 class Fronting(msgspec.Struct):
-    """Where it listens. `port`: of gRPC."""
+    """Where it listens. `port`: of gRPC; `connections`: uvicorn's, that are open now."""
 
     engine: RefusingEngine
     state: FrontState
     url: str
     port: int
+    connections: set[Any]
 
     def client(self) -> httpx.AsyncClient:
         """A client of its HTTP."""
@@ -76,6 +77,9 @@ async def fronting(folder: Path, **settings: Any) -> AsyncGenerator[Fronting]:
             while not server.started:
                 await asyncio.sleep(0.005)
             url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-            yield Fronting(engine, app.state[KEY], url, port)
-            server.should_exit = True
-            await serving
+            connections: set[Any] = server.server_state.connections
+            try:
+                yield Fronting(engine, app.state[KEY], url, port, connections)
+            finally:
+                server.should_exit = True
+                await serving

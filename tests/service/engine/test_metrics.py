@@ -16,6 +16,7 @@ NAMES = {
     "ntm_step_seconds": "histogram",
     "ntm_commit_seconds": "histogram",
     "ntm_batch_size": "histogram",
+    "ntm_batches": "counter",
     "ntm_rows": "counter",
     "ntm_queue_depth": "gauge",
     "ntm_sessions": "gauge",
@@ -57,6 +58,7 @@ async def test_no_session_key_or_tenant_is_a_label(driver: Driver) -> None:
     labels = {label for sample in samples for label in sample.labels}
     assert labels == {
         "model", "version", "family", "runtime", "device", "state", "tier", "reason", "le",
+        "limit",
     }  # fmt: skip
 
 
@@ -72,6 +74,7 @@ async def test_rows_batches_and_times_are_counted_by_model(driver: Driver) -> No
     batches = await value(driver, "ntm_batch_size_count", model="copy")
     assert batches == await value(driver, "ntm_step_seconds_count", model="copy") == 4
     assert await value(driver, "ntm_batch_size_sum", model="copy") == 5  # 2, then 1 three times
+    assert await value(driver, "ntm_batches_total", model="copy", limit="queue") == 4
     assert await value(driver, "ntm_queue_seconds_count", model="copy") == 3
     assert await value(driver, "ntm_commit_seconds_count") == 1
     seconds = await value(driver, "ntm_step_seconds_sum", model="copy")

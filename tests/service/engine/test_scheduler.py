@@ -23,8 +23,11 @@ from service.engine.scheduler import Full, Scheduler, TenantFull
 class Task:
     """A work with a name to tell it by."""
 
-    def __init__(self, name: str, tenant: str, session: str | None, rows: int = 1) -> None:
+    def __init__(
+        self, name: str, tenant: str, session: str | None, rows: int = 1, urgency: int = 3
+    ) -> None:
         self.name, self.tenant, self.session, self.left = name, tenant, session, rows
+        self.urgency = urgency
         self.started = self.ended = False
         self.slots: list[int] = []
 
@@ -313,6 +316,69 @@ def test_a_work_that_placing_finishes_refuses_nobody_else() -> None:
     assert (scheduler.admitted, scheduler.ready) == (0, 0)
 
 
+def test_a_tenants_urgent_works_come_first_and_equally_urgent_ones_in_turn() -> None:
+    scheduler = make(max_batch=2)
+    for name, urgency in (("late", 7), ("plain", 3), ("soon", 0), ("sooner", 0)):
+        admit(scheduler, Task(name, "a", name, urgency=urgency))
+    assert tick(scheduler)[0] == ["soon", "sooner"]
+    assert tick(scheduler)[0] == ["plain", "late"]
+
+
+def test_an_urgent_work_comes_between_the_rows_of_a_long_one() -> None:
+    scheduler = make(max_batch=1)
+    admit(scheduler, Task("long", "a", "s", rows=40))
+    assert tick(scheduler) == (["long"], 16)
+    admit(scheduler, Task("urgent", "a", "t", urgency=0))
+    assert [tick(scheduler)[0] for _ in range(3)] == [["urgent"], ["long"], ["long"]]
+
+
+def test_urgency_takes_no_turn_from_another_tenant() -> None:
+    scheduler = make(max_batch=2)
+    admit(scheduler, *(Task(f"a{n}", "a", f"s{n}", urgency=0) for n in range(4)))
+    admit(scheduler, *(Task(f"b{n}", "b", f"t{n}", urgency=7) for n in range(2)))
+    assert [sorted(tick(scheduler)[0]) for _ in range(2)] == [["a0", "b0"], ["a1", "b1"]]
+
+
+def test_urgency_does_not_change_the_order_within_a_session() -> None:
+    scheduler = make()
+    admit(scheduler, Task("first", "a", "s", urgency=7), Task("second", "a", "s", urgency=0))
+    assert [tick(scheduler)[0] for _ in range(2)] == [["first"], ["second"]]
+
+
+def test_refused_works_keep_their_place_among_those_as_urgent() -> None:
+    scheduler = make()
+    admit(scheduler, Task("one", "a", "s1", urgency=1), Task("two", "a", "s2", urgency=1))
+    assert tick(scheduler, nowhere)[0] == []
+    admit(scheduler, Task("three", "a", "s3", urgency=1), Task("zero", "a", "s0", urgency=0))
+    assert tick(scheduler)[0] == ["zero", "one", "two", "three"]
+
+
+def test_it_says_why_a_batch_was_no_larger() -> None:
+    scheduler = make(max_batch=2)
+    admit(scheduler, Task("a0", "a", "s"), Task("a1", "a", "s"))
+    tick(scheduler)
+    assert scheduler.limit == "sessions"  # a1 waited for a0
+    tick(scheduler)
+    assert scheduler.limit == "queue"
+    admit(scheduler, *(Task(f"b{n}", "b", f"t{n}") for n in range(2)))
+    tick(scheduler)
+    assert scheduler.limit == "size"
+    admit(scheduler, Task("c0", "c", "u0"), Task("c1", "c", "u1"))
+    tick(scheduler, lambda task: task.name == "c0")
+    assert scheduler.limit == "slots"
+
+
+def test_what_waits_is_told_and_what_was_given_up_is_not() -> None:
+    scheduler = make()
+    kept, behind, free, gone = (
+        Task("kept", "a", "s"), Task("behind", "a", "s"), Task("free", "b", None),
+        Task("gone", "b", None),
+    )  # fmt: skip
+    admit(scheduler, kept, behind, free, gone)
+    scheduler.finish(gone)
+    assert list(scheduler.waiting()) == [kept, behind, free]
+
+
 SLOTS, SESSIONS = 3, 9
 
 
@@ -335,11 +401,11 @@ class ThreeSlotsNineSessions(RuleBasedStateMachine):
         self.number = 0
 
     @rule(target=works, tenant=st.sampled_from("abc"), session=st.integers(0, SESSIONS - 1),
-          rows=st.integers(1, 8), stateless=st.booleans())  # fmt: skip
-    def admit(self, tenant: str, session: int, rows: int, stateless: bool) -> object:
+          rows=st.integers(1, 8), stateless=st.booleans(), urgency=st.integers(0, 2))  # fmt: skip
+    def admit(self, tenant: str, session: int, rows: int, stateless: bool, urgency: int) -> object:
         self.number += 1
         name = None if stateless else f"s{session}"
-        task = Task(f"w{self.number}", tenant, name, rows)
+        task = Task(f"w{self.number}", tenant, name, rows, urgency)
         try:
             self.scheduler.admit(task)
         except Full:
@@ -401,6 +467,8 @@ class ThreeSlotsNineSessions(RuleBasedStateMachine):
     def counts_agree(self) -> None:
         waiting = [task for line in self.waiting.values() for task in line]
         assert self.scheduler.admitted == len(waiting)
+        told = set(self.scheduler.waiting())
+        assert told <= set(waiting) and {t for t in waiting if t.session is not None} <= told
         held = len(self.committed) + sum(len(task.slots) for task in waiting)
         assert self.arena.free == SLOTS - 1 - held
 

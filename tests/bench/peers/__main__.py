@@ -10,21 +10,15 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from contextlib import ExitStack
 from pathlib import Path
-
-import uvloop
 
 from service.settings import ZOO
 from tests.bench.circumstances import circumstances
-from tests.bench.peers import table
-from tests.bench.peers.environments import NotInstalled, version_of
-from tests.bench.peers.opened import Kit, opened
-from tests.bench.peers.side import Side
+from tests.bench.peers.contest import run
+from tests.bench.peers.environments import version_of
+from tests.bench.peers.opened import Kit
 from tests.bench.peers.step import exported, for_peers
-from tests.bench.peers.wires import inputs_of
-from tests.bench.peers.workloads import Workload, chosen
-from tests.bench.reference import Reference
+from tests.bench.peers.workloads import chosen
 
 PACKAGES = ("onnxruntime-gpu", "torch", "uvloop", "litestar", "uvicorn")
 PEERS = {"mosec": "mosec", "triton": "nvidia-pytriton"}
@@ -55,41 +49,8 @@ def main(argv: list[str]) -> int:
         bundle = exported(Path(args.model))
         kit = Kit(bundle, for_peers(bundle, Path(scratch) / "step"), settings)
         for name, workload in workloads.items():
-            measured(name, workload, kit, args.turns, args.seconds)
+            run(name, workload, kit, args.turns, args.seconds)
     return 0
-
-
-def measured(name: str, workload: Workload, kit: Kit, turns: int, seconds: float) -> None:
-    """One workload's table."""
-    reference = Reference(kit.bundle)
-    inputs = inputs_of(reference, workload.sessions, workload.rows)
-    missing: dict[str, str] = {}
-    with tempfile.TemporaryDirectory(prefix="peers-") as scratch, ExitStack() as stack:
-        sides: list[Side] = []
-        for server in workload.servers:
-            folder = Path(scratch) / server
-            folder.mkdir()
-            try:
-                running = stack.enter_context(opened(server, kit, folder, workload.rows))
-            except NotInstalled as error:
-                missing[server] = str(error)
-            else:
-                sides.append(Side(server, running, inputs))
-        uvloop.run(in_turns(sides, turns, seconds))
-    print(table.heading(name, workload))
-    for side in sides:
-        print(table.line(side, sides[0], reference), flush=True)
-    for server, why in missing.items():
-        print(table.not_run(server, why), flush=True)
-
-
-async def in_turns(sides: list[Side], turns: int, seconds: float) -> None:
-    """A B A B, every other time B A, so that what else runs meets them all alike."""
-    for side in sides:
-        await side.warm()
-    for number in range(turns):
-        for side in sides if number % 2 == 0 else reversed(sides):
-            await side.turn(seconds)
 
 
 if __name__ == "__main__":

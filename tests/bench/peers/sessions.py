@@ -14,11 +14,11 @@ BRIEFLY_ROWS = 40  # so many rows are checked, the first
 
 
 class Sessions:
-    """steps: requests answered, by session; failed: answers with another status than 200, and
-    `failure` the first of these."""
+    """wire: what goes between them and the server; steps: requests answered, by session; failed:
+    answers that say that something went wrong, and `failure` the first of these."""
 
     def __init__(self, wire: Wire, inputs: list[list[list[float]]]) -> None:
-        self._wire, self._inputs = wire, inputs
+        self.wire, self._inputs = wire, inputs
         self.steps = [0] * len(inputs)
         self.failed, self.failure = 0, b""
         self._kept: list[list[bytes] | None] = [None] * len(inputs)
@@ -28,12 +28,12 @@ class Sessions:
 
     def request(self, session: int) -> bytes:
         """Its next."""
-        return self._wire.request(session, self.steps[session])
+        return self.wire.request(session, self.steps[session])
 
     def note(self, session: int, answer: bytes) -> None:
         """Its answer."""
         self.steps[session] += 1
-        if not self._wire.good(answer):
+        if not self.wire.good(answer):
             self.failed += 1
             self.failure = self.failure or answer
         kept = self._kept[session]
@@ -47,7 +47,7 @@ class Sessions:
 
     def wrong(self, reference: Reference, tolerance: float) -> int:
         """How many of the kept answers are further than that from what the reference comes to.
-        Those with another status are."""
+        Those that say that something went wrong are."""
         wrong = 0
         for session, kept in enumerate(self._kept):
             if kept:
@@ -59,9 +59,9 @@ class Sessions:
         return wrong
 
     def _fits(self, answer: bytes, right: np.ndarray, tolerance: float) -> bool:
-        if not self._wire.good(answer):
+        if not self.wire.good(answer):
             return False
-        got = self._wire.outputs(answer)
+        got = self.wire.outputs(answer)
         return got.shape == right.shape and bool(np.all(np.abs(got - right) <= tolerance))
 
 

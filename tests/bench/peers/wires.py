@@ -10,6 +10,7 @@ import numpy as np
 
 from service.engine.runtime import Floats
 from tests.bench.connection import post
+from tests.bench.peers.clients import Connect, Connection
 from tests.bench.reference import Reference
 
 HEADER_LENGTH = b"inference-header-content-length: "
@@ -18,11 +19,13 @@ HEADER_LENGTH = b"inference-header-content-length: "
 class Wire(NamedTuple):
     """request: the bytes that session number n sends when `steps` of its requests were answered;
     good: whether an answer says that all went well; outputs: the rows (K, Y) in one that does.
-    Answers are whole, head and body."""
+    Answers are whole, over
+    HTTP head and body. connect: opens a connection for some sessions."""
 
     request: Callable[[int, int], bytes]
     good: Callable[[bytes], bool]
     outputs: Callable[[bytes], Floats]
+    connect: Connect = Connection
 
 
 def json_steps(ids: list[str], inputs: list[list[list[float]]]) -> Wire:

@@ -26,7 +26,9 @@ WORKLOADS = {
     "sync": Workload("the same with sync durability", 1, 64, ("mosec", "ntm-sync")),
     "many": Workload("one row a request, 10,000 sessions", 1, 10_000, ("mosec", "ntm")),
     "twenty": Workload("20 rows a request", 20, 64, ("mosec", "ntm")),
-    "socket": Workload("one row a message over WebSocket", 1, 64, ("mosec", "ntm-socket")),
+    "socket": Workload(
+        "one row a message over WebSocket", 1, 64, ("mosec", "ntm-socket", "ntm-socket-packed")
+    ),
     "binary": Workload(
         "one row a request, V2 with binary tensors", 1, 64, ("mosec", "ntm-binary", "triton")
     ),

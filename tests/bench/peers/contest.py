@@ -1,0 +1,78 @@
+"""The servers of one workload, up at once and asked in turns, so that what else runs on the machine
+meets them all alike."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import uvloop
+
+from tests.bench.peers import table
+from tests.bench.peers.environments import NotInstalled
+from tests.bench.peers.opened import Kit, opened
+from tests.bench.peers.side import Side
+from tests.bench.peers.wires import inputs_of
+from tests.bench.peers.workloads import Workload
+from tests.bench.reference import Reference
+
+
+def run(name: str, workload: Workload, kit: Kit, turns: int, seconds: float) -> None:
+    """Print a workload's tables. The servers are stopped before answers are checked."""
+    reference = Reference(kit.bundle)
+    inputs = inputs_of(reference, workload.sessions, workload.rows)
+    missing: dict[str, str] = {}
+    sides: list[Side] = []
+    with tempfile.TemporaryDirectory(prefix="peers-") as scratch, ExitStack() as stack:
+        for server in workload.servers:
+            folder = Path(scratch) / server
+            folder.mkdir()
+            try:
+                running = stack.enter_context(opened(server, kit, folder, workload.rows))
+            except NotInstalled as error:
+                missing[server] = str(error)
+            else:
+                sides.append(Side(server, running, inputs))
+        uvloop.run(_in_turns(sides, turns, seconds))
+        lines = [table.line(side, sides[0]) for side in sides]
+        at_half = _at_half(sides, turns, seconds) if workload.paced else []
+    print(table.heading(name, workload))
+    for side, line in zip(sides, lines, strict=True):
+        print(f"{line} {table.verdict(side, reference)} |", flush=True)
+    for server, why in missing.items():
+        print(table.not_run(server, why), flush=True)
+    for line in at_half:
+        print(line, flush=True)
+
+
+def _at_half(sides: list[Side], turns: int, seconds: float) -> list[str]:
+    """Two tables at an even pace: all at half of what the slowest answered at most, and each at
+    half of its own."""
+    tops = [float(np.median(side.rates)) for side in sides]
+    paces = {
+        "all at half of what the slowest answered": [min(tops) / 2] * len(sides),
+        "each at half of what it answered itself": [top / 2 for top in tops],
+    }
+    lines: list[str] = []
+    for what, rates in paces.items():
+        for side in sides:
+            side.begin_anew()
+        uvloop.run(_in_turns(sides, turns, seconds, rates))
+        lines.append(table.pace_heading(what))
+        pairs = zip(sides, rates, strict=True)
+        lines += [table.pace_line(side, sides[0], rate) for side, rate in pairs]
+    return lines
+
+
+async def _in_turns(
+    sides: list[Side], turns: int, seconds: float, rates: list[float] | None = None
+) -> None:
+    """A B A B, every other time B A; as many requests as are answered where no rates are given."""
+    for side in sides:
+        await side.warm()
+    both = list(zip(sides, rates or [None] * len(sides), strict=True))
+    for number in range(turns):
+        for side, rate in both if number % 2 == 0 else reversed(both):
+            await side.turn(seconds, rate)

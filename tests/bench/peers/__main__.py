@@ -21,7 +21,7 @@ from tests.bench.peers.step import exported, for_peers
 from tests.bench.peers.workloads import chosen
 
 PACKAGES = ("onnxruntime-gpu", "torch", "uvloop", "litestar", "uvicorn")
-PEERS = {"mosec": "mosec", "triton": "nvidia-pytriton"}
+PEERS = {"mosec": "mosec", "triton": "nvidia-pytriton", "ray": "ray"}
 
 
 def main(argv: list[str]) -> int:
@@ -44,7 +44,7 @@ def main(argv: list[str]) -> int:
         parser.error(str(error))
     settings = dict(each.split("=", 1) for each in args.set)
     print(circumstances("tests.bench.peers", argv, PACKAGES), flush=True)
-    print("peers: " + ", ".join(f"{name} {version_of(name, of)}" for name, of in PEERS.items()))
+    print("peers: " + ", ".join(f"{of} {version_of(name, of)}" for name, of in PEERS.items()))
     with tempfile.TemporaryDirectory(prefix="peers-") as scratch:
         bundle = exported(Path(args.model))
         kit = Kit(bundle, for_peers(bundle, Path(scratch) / "step"), settings)

@@ -36,8 +36,10 @@ def python_of(name: str) -> Path:
 
 
 def clean(**settings: str) -> dict[str, str]:
-    """This process's environment without what would lead a peer to our packages."""
-    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | settings
+    """This process's environment without what would lead a peer to our packages, and with one
+    thread for each of its own that computes."""
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return kept | {"OMP_NUM_THREADS": "1"} | settings
 
 
 def version_of(name: str, package: str) -> str:

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from export.bundle import Bundle
-from tests.bench.peers import mosec_peer, ours, triton_peer
-from tests.bench.peers.environments import NotInstalled
+from tests.bench.peers import mosec_peer, ours, ray_peer, triton_peer
 from tests.bench.peers.started import Running
 
 MEMORY = {"NTM_STORE": "memory", "NTM_DURABILITY": "off"}
@@ -33,7 +32,7 @@ class Kit(NamedTuple):
 def opened(name: str, kit: Kit, folder: Path, rows: int) -> AbstractContextManager[Running]:
     """The server of that name, for requests of so many rows; `folder` takes what it writes.
 
-    Raises NotInstalled, then or when it is entered.
+    Entering it raises NotInstalled.
     """
     if name == "mosec":
         return mosec_peer.running(folder, kit.step, rows, kit.bundle.manifest.input.dims[0])
@@ -44,4 +43,5 @@ def opened(name: str, kit: Kit, folder: Path, rows: int) -> AbstractContextManag
         return ours.running(folder, kit.bundle, MEMORY | kit.settings, TRANSPORTS[name])
     if name == "triton":
         return triton_peer.running(folder, kit.step, kit.bundle)
-    raise NotInstalled(f"{name}: not built yet")
+    assert name == "ray", name
+    return ray_peer.running(folder, kit.step, kit.bundle.manifest.input.dims[0])

@@ -40,10 +40,21 @@ def json_steps(ids: list[str], inputs: list[list[list[float]]]) -> Wire:
 
 
 def json_named(path: str, inputs: list[list[list[float]]]) -> Wire:
-    """mosec's and Ray Serve's: a POST to `path` that names its session in the body."""
+    """mosec's: a POST to `path` that names its session in the body."""
     return _constant(
         [
             post(path, {"session": f"s{number}", "inputs": rows})
+            for number, rows in enumerate(inputs)
+        ],
+        json_outputs,
+    )
+
+
+def json_routed(inputs: list[list[list[float]]]) -> Wire:
+    """Ray Serve's: a POST that names its session in a header, by which it is routed."""
+    return _constant(
+        [
+            post("/", {"inputs": rows}, f"x-session-id: s{number}\r\n")
             for number, rows in enumerate(inputs)
         ],
         json_outputs,

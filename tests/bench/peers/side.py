@@ -18,7 +18,7 @@ class Side:
 
     def __init__(self, name: str, server: Running, inputs: Inputs) -> None:
         self.name, self.server = name, server
-        self.sessions = Sessions(server.wire_of(inputs), inputs)
+        self.sessions = Sessions(server.wire_of(inputs), inputs, server.tolerance)
         self._load = Load(self.sessions, (HOST, server.port), CONNECTIONS)
         self.turns: list[Turn] = []
         self.server_ms, self.own_ms, self.resident_mb = 0.0, 0.0, 0.0
@@ -64,4 +64,4 @@ class Side:
 
     def wrong(self, reference: Reference) -> int:
         """Of the answers that were kept."""
-        return self.sessions.wrong(reference, self.server.tolerance)
+        return self.sessions.wrong(reference)

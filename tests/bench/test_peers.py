@@ -16,13 +16,17 @@ import pytest
 
 from export.bundle import read_bundle
 from service.settings import ZOO
+from tests.bench.peers.environments import NotRun
 from tests.bench.peers.load import Load
 from tests.bench.peers.processes import cpu_ms, family, resident_mb
 from tests.bench.peers.sessions import CLOSELY, Sessions, limits
 from tests.bench.peers.sockets import TEXT, frame, split
+from tests.bench.peers.started import ready, started
+from tests.bench.peers.table import not_run, ratios
 from tests.bench.peers.wires import Wire, http_good, json_outputs
 from tests.bench.peers.workloads import WORKLOADS, chosen
 from tests.bench.reference import Reference
+from tests.service.serving import alive, until
 
 ROWS = 2
 
@@ -156,6 +160,37 @@ def test_selection_keeps_what_ratios_are_to():
 def test_selection_refuses_names_that_are_none(workloads: str, servers: str):
     with pytest.raises(ValueError, match="expected of"):
         chosen(workloads, servers)
+
+
+def test_a_ratio_is_the_median_of_the_turns():
+    rates, base = np.array([30.0, 10.0, 90.0]), np.array([10.0, 10.0, 10.0])
+    assert ratios(rates, base) == ("3.00", "3.00 1.00 9.00")
+    assert ratios(rates, None) == ("-", "-")
+
+
+def test_what_could_not_be_had_is_told_as_not_run(tmp_path: Path):
+    log = tmp_path / "log"
+    command = [sys.executable, "-c", "print('no such library')"]
+    with started(command, log, dict(os.environ)) as pid:
+        with pytest.raises(NotRun, match="it ended: no such library"):
+            ready(pid, log, lambda: False)
+    assert "not run: no such library" in not_run("triton", "no such library")
+
+
+def test_what_a_server_started_is_ended_with_it(tmp_path: Path):
+    program = (
+        "import signal, subprocess, sys\n"
+        "child = 'import signal; signal.signal(15, signal.SIG_IGN); print(1, flush=True);"
+        "signal.pause()'\n"
+        "subprocess.Popen([sys.executable, '-c', child])\n"
+        "signal.pause()"
+    )
+    log = tmp_path / "log"
+    with started([sys.executable, "-c", program], log, dict(os.environ)) as pid:
+        until(lambda: log.read_text() == "1\n")
+        members = family(pid)
+    assert len(members) == 2
+    until(lambda: not any(map(alive, members)))
 
 
 def test_answers_are_checked_all_over_the_sessions():

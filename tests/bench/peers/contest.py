@@ -11,11 +11,12 @@ import numpy as np
 import uvloop
 
 from tests.bench.peers import table
-from tests.bench.peers.environments import NotInstalled
+from tests.bench.peers.environments import NotRun
 from tests.bench.peers.opened import Kit, opened
 from tests.bench.peers.side import Side
+from tests.bench.peers.started import Running
 from tests.bench.peers.wires import inputs_of
-from tests.bench.peers.workloads import Workload
+from tests.bench.peers.workloads import BASE, Workload
 from tests.bench.reference import Reference
 
 
@@ -23,28 +24,35 @@ def run(name: str, workload: Workload, kit: Kit, turns: int, seconds: float) -> 
     """Print a workload's tables. The servers are stopped before answers are checked."""
     reference = Reference(kit.bundle)
     inputs = inputs_of(reference, workload.sessions, workload.rows)
-    missing: dict[str, str] = {}
-    sides: list[Side] = []
     with tempfile.TemporaryDirectory(prefix="peers-") as scratch, ExitStack() as stack:
+        missing: dict[str, str] = {}
+        sides: list[Side] = []
         for server in workload.servers:
-            folder = Path(scratch) / server
-            folder.mkdir()
             try:
-                running = stack.enter_context(opened(server, kit, folder, workload.rows))
-            except NotInstalled as error:
+                running = _entered(server, kit, Path(scratch) / server, workload.rows, stack)
+            except NotRun as error:
                 missing[server] = str(error)
             else:
                 sides.append(Side(server, running, inputs))
         uvloop.run(_in_turns(sides, turns, seconds))
-        lines = [table.line(side, sides[0]) for side in sides]
-        at_half = _at_half(sides, turns, seconds) if workload.paced else []
+        lines = [table.line(side, _base(sides)) for side in sides]
+        at_half = _at_half(sides, turns, seconds) if workload.paced and sides else []
+    verdicts = (table.verdict(side, reference) for side in sides)
     print(table.heading(name, workload))
-    for side, line in zip(sides, lines, strict=True):
-        print(f"{line} {table.verdict(side, reference)} |", flush=True)
-    for server, why in missing.items():
-        print(table.not_run(server, why), flush=True)
-    for line in at_half:
+    for line, verdict in zip(lines, verdicts, strict=True):
+        print(f"{line} {verdict} |", flush=True)
+    for line in [*(table.not_run(*each) for each in missing.items()), *at_half]:
         print(line, flush=True)
+
+
+def _entered(server: str, kit: Kit, folder: Path, rows: int, stack: ExitStack) -> Running:
+    folder.mkdir()
+    return stack.enter_context(opened(server, kit, folder, rows))
+
+
+def _base(sides: list[Side]) -> Side | None:
+    """What ratios are to, where it runs."""
+    return next((side for side in sides if side.name == BASE), None)
 
 
 def _at_half(sides: list[Side], turns: int, seconds: float) -> list[str]:
@@ -62,7 +70,7 @@ def _at_half(sides: list[Side], turns: int, seconds: float) -> list[str]:
         uvloop.run(_in_turns(sides, turns, seconds, rates))
         lines.append(table.pace_heading(what))
         pairs = zip(sides, rates, strict=True)
-        lines += [table.pace_line(side, sides[0], rate) for side, rate in pairs]
+        lines += [table.pace_line(side, _base(sides), rate) for side, rate in pairs]
     return lines
 
 

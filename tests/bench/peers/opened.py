@@ -32,7 +32,7 @@ class Kit(NamedTuple):
 def opened(name: str, kit: Kit, folder: Path, rows: int) -> AbstractContextManager[Running]:
     """The server of that name, for requests of so many rows; `folder` takes what it writes.
 
-    Entering it raises NotInstalled.
+    Entering it raises NotRun.
     """
     if name == "mosec":
         return mosec_peer.running(folder, kit.step, rows, kit.bundle.manifest.input.dims[0])

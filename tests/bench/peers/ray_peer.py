@@ -19,7 +19,7 @@ from tests.bench.peers.wires import http_good, json_routed
 
 @contextmanager
 def running(folder: Path, step: Path, width: int) -> Generator[Running]:
-    """Ready, for rows of that width. Raises NotInstalled."""
+    """Ready, for rows of that width. Raises NotRun."""
     port, log = free_port(), folder / "ray.log"
     command = [str(python_of("ray")), str(INSIDE / "serve_ray.py"), str(step), str(port)]
     environment = clean(

@@ -33,9 +33,12 @@ PACE_COLUMNS = (
 )
 
 
-def ratios(rates: np.ndarray, base: np.ndarray) -> np.ndarray:
-    """Turn by turn."""
-    return rates / base
+def ratios(values: np.ndarray, base: np.ndarray | None) -> tuple[str, str]:
+    """The median of the turns' ratios, and each of them; dashes where there is no base."""
+    if base is None:
+        return "-", "-"
+    each = values / base
+    return f"{np.median(each):.2f}", " ".join(f"{ratio:.2f}" for ratio in each)
 
 
 def heading(name: str, workload: Workload) -> str:
@@ -48,10 +51,10 @@ def pace_heading(what: str) -> str:
     return _heading(what, PACE_COLUMNS)
 
 
-def pace_line(side: Side, base: Side, rate: float) -> str:
+def pace_line(side: Side, base: Side | None, rate: float) -> str:
     """Of a server at this pace, before its answers are checked."""
     p50, p99 = side.percentiles()
-    each = ratios(side.p99s, base.p99s)
+    median, _ = ratios(side.p99s, base and base.p99s)
     cells = [
         side.name,
         f"{rate:,.0f}",
@@ -59,7 +62,7 @@ def pace_line(side: Side, base: Side, rate: float) -> str:
         f"{p50:.2f}",
         f"{p99:.2f}",
         " ".join(f"{value:.2f}" for value in side.p99s),
-        f"{np.median(each):.2f}",
+        median,
         f"{side.server_ms / side.requests:.3f}",
         f"{side.own_ms / side.requests:.3f}",
     ]
@@ -70,15 +73,15 @@ def _heading(what: str, columns: tuple[str, ...]) -> str:
     return f"\n{what}\n\n| {' | '.join(columns)} |\n|{'---|' * len(columns)}"
 
 
-def line(side: Side, base: Side) -> str:
+def line(side: Side, base: Side | None) -> str:
     """Of a server, without its verdict."""
     p50, p99 = side.percentiles()
-    each = ratios(side.rates, base.rates)
+    median, each = ratios(side.rates, base and base.rates)
     cells = [
         side.name,
         f"{np.median(side.rates):,.0f}",
-        f"{np.median(each):.2f}",
-        " ".join(f"{ratio:.2f}" for ratio in each),
+        median,
+        each,
         f"{p50:.2f}",
         f"{p99:.2f}",
         f"{side.server_ms / side.requests:.3f}",

@@ -28,7 +28,7 @@ STUB = "triton_python_backend_stub"
 
 @contextmanager
 def running(folder: Path, step: Path, bundle: Bundle) -> Generator[Running]:
-    """Ready. Raises NotInstalled."""
+    """Ready. Raises NotRun."""
     python, port, log = python_of("triton"), free_port(), folder / "triton.log"
     packages = _packages(python)
     backends = _with_stub(packages / "pytriton" / "tritonserver", folder)

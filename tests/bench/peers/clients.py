@@ -9,8 +9,30 @@ this process drives all connections, on uvloop.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from time import perf_counter
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
+
+
+class Client(Protocol):
+    """A connection of any kind. share: its sessions; session: whose request is under way; sent:
+    since when."""
+
+    share: list[int]
+    session: int
+    sent: float
+
+    async def ready(self) -> None:
+        """Until it can send."""
+        ...
+
+    def send(self, since: float) -> None:
+        """The next session's request, whose latency counts from `since`."""
+        ...
+
+    def close(self) -> None:
+        """Hang up."""
+        ...
 
 
 class Load(Protocol):
@@ -20,13 +42,16 @@ class Load(Protocol):
         """What goes out for this session now."""
         ...
 
-    def answered(self, connection: Connection, answer: bytes, now: float) -> None:
+    def answered(self, connection: Client, answer: bytes, now: float) -> None:
         """A whole answer to the connection's request, head and body."""
         ...
 
     def lost(self, error: Exception) -> None:
         """The server hung up."""
         ...
+
+
+Connect = Callable[[Load, list[int]], Any]  # makes an asyncio.Protocol that is a Client
 
 
 class Connection(asyncio.Protocol):
@@ -47,8 +72,11 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._load.lost(exc or ConnectionResetError("the server hung up"))
 
+    async def ready(self) -> None:
+        """See `Client`."""
+
     def send(self, since: float) -> None:
-        """The next session's request, whose latency counts from `since`."""
+        """See `Client`."""
         self.session = self.share[self._at]
         self._at = (self._at + 1) % len(self.share)
         self.sent = since
@@ -66,7 +94,7 @@ class Connection(asyncio.Protocol):
             self._rest = data
 
     def close(self) -> None:
-        """Hang up."""
+        """See `Client`."""
         if self._transport is not None:
             self._transport.close()
             self._transport = None

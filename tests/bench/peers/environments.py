@@ -14,14 +14,14 @@ INSTALL_S = 1800
 PIP = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check")
 
 
-class NotInstalled(Exception):
-    """A peer's packages cannot be had here. Says what pip said last."""
+class NotRun(Exception):
+    """A server cannot be had here. Says why, in a line."""
 
 
 def python_of(name: str) -> Path:
     """The Python of the peer's environment, with its requirements-<name>.txt installed.
 
-    Torch comes from TORCH_INDEX where that is set, as in the Makefile. Raises NotInstalled.
+    Torch comes from TORCH_INDEX where that is set, as in the Makefile. Raises NotRun.
     """
     folder, wanted = BUILD / name, HERE / f"requirements-{name}.txt"
     python, stamp = folder / "bin" / "python", folder / "installed.txt"
@@ -36,8 +36,10 @@ def python_of(name: str) -> Path:
 
 
 def clean(**settings: str) -> dict[str, str]:
-    """This process's environment without what would lead a peer to our packages."""
-    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | settings
+    """This process's environment without what would lead a peer to our packages, and with one
+    thread for each of its own that computes."""
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return kept | {"OMP_NUM_THREADS": "1"} | settings
 
 
 def version_of(name: str, package: str) -> str:
@@ -51,7 +53,10 @@ def _pin(file: Path, package: str) -> str:
 
 
 def _run(*command: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_S)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_S)
+    except subprocess.TimeoutExpired as error:
+        raise NotRun(f"{' '.join(command[-2:])}: not within {INSTALL_S} s") from error
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise NotInstalled(f"{' '.join(command[-2:])}: {last}")
+        raise NotRun(f"{' '.join(command[-2:])}: {last}")

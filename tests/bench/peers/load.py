@@ -11,14 +11,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tests.bench.peers.clients import Connection
+from tests.bench.peers.clients import Client
 from tests.bench.peers.pace import Pace
 from tests.bench.peers.sessions import Sessions
 
 PATIENCE_S = 120.0  # for what a turn takes beyond its time
 
-Connect = Callable[["Load", list[int]], Connection]
-More = Callable[[Connection, float], bool]
+More = Callable[[Client, float], bool]
 
 
 class Turn(NamedTuple):
@@ -38,11 +37,9 @@ class Turn(NamedTuple):
 class Load:
     """Connections, each going round its share of the sessions."""
 
-    def __init__(
-        self, sessions: Sessions, address: tuple[str, int], count: int, connect: Connect
-    ) -> None:
+    def __init__(self, sessions: Sessions, address: tuple[str, int], count: int) -> None:
         self.sessions = sessions
-        self._address, self._connect = address, connect
+        self._address, self._connect = address, sessions.wire.connect
         self._shares = [list(range(n, len(sessions.steps), count)) for n in range(count)]
         self._latencies: list[float] = []
         self._more: More = lambda connection, now: False
@@ -53,7 +50,7 @@ class Load:
         """What goes out for this session now."""
         return self.sessions.request(session)
 
-    def answered(self, connection: Connection, answer: bytes, now: float) -> None:
+    def answered(self, connection: Client, answer: bytes, now: float) -> None:
         """A connection has a whole answer."""
         self._latencies.append(now - connection.sent)
         self.sessions.note(connection.session, answer)
@@ -69,7 +66,7 @@ class Load:
         """Every session once."""
         due = {id(share): len(share) for share in self._shares}
 
-        def more(connection: Connection, now: float) -> bool:
+        def more(connection: Client, now: float) -> bool:
             due[id(connection.share)] -= 1
             return due[id(connection.share)] > 0 or self._one_less()
 
@@ -85,7 +82,7 @@ class Load:
         pace = Pace(rate, seconds, self._end)
         return await self._turn(pace.more, pace.begin, seconds)
 
-    def _all_at_once(self, connections: list[Connection]) -> None:
+    def _all_at_once(self, connections: list[Client]) -> None:
         self._left = len(connections)
         now = perf_counter()
         for connection in connections:
@@ -101,7 +98,7 @@ class Load:
         self._finished.set()
 
     async def _turn(
-        self, more: More, begin: Callable[[list[Connection]], None], seconds: float
+        self, more: More, begin: Callable[[list[Client]], None], seconds: float
     ) -> Turn:
         loop = asyncio.get_running_loop()
         self._latencies, self._more, self._finished = [], more, asyncio.Event()
@@ -111,6 +108,8 @@ class Load:
             ]
             for share in self._shares
         ]
+        for connection in connections:
+            await connection.ready()
         gc.collect()
         gc.disable()  # a collection would be in some server's latencies
         begun, used = perf_counter(), time.process_time()

@@ -16,7 +16,7 @@ from tests.bench.peers.wires import http_good, json_named
 def running(folder: Path, step: Path, rows: int, width: int) -> Generator[Running]:
     """Ready, with a route for requests of so many rows of that width.
 
-    Raises NotInstalled.
+    Raises NotRun.
     """
     route, port, log = f"/rows{rows}", free_port(), folder / "mosec.log"
     command = [str(python_of("mosec")), str(INSIDE / "serve_mosec.py"), "--address", HOST]

@@ -7,11 +7,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 from export.bundle import Bundle
-from tests.bench.peers import mosec_peer, ours
-from tests.bench.peers.environments import NotInstalled
+from tests.bench.peers import mosec_peer, ours, ray_peer, triton_peer
 from tests.bench.peers.started import Running
 
 MEMORY = {"NTM_STORE": "memory", "NTM_DURABILITY": "off"}
+SYNC = {"NTM_DURABILITY": "sync", "NTM_SQLITE_SYNC": "full"}
+TRANSPORTS = {
+    "ntm": "json",
+    "ntm-socket": "socket",
+    "ntm-socket-packed": "packed",
+    "ntm-binary": "binary",
+}
 
 
 class Kit(NamedTuple):
@@ -26,15 +32,16 @@ class Kit(NamedTuple):
 def opened(name: str, kit: Kit, folder: Path, rows: int) -> AbstractContextManager[Running]:
     """The server of that name, for requests of so many rows; `folder` takes what it writes.
 
-    Raises NotInstalled, then or when it is entered.
+    Entering it raises NotRun.
     """
     if name == "mosec":
         return mosec_peer.running(folder, kit.step, rows, kit.bundle.manifest.input.dims[0])
     if name == "ntm-sync":
-        store = f"sqlite://{folder / 'sessions.db'}"
-        durable = {"NTM_STORE": store, "NTM_DURABILITY": "sync", "NTM_SQLITE_SYNC": "full"}
-        return ours.running(folder, kit.bundle, durable | kit.settings)
-    if name in ("ntm", "ntm-binary"):
-        transport = "binary" if name == "ntm-binary" else "json"
-        return ours.running(folder, kit.bundle, MEMORY | kit.settings, transport)
-    raise NotInstalled(f"{name}: not built yet")
+        store = {"NTM_STORE": f"sqlite://{folder / 'sessions.db'}"}
+        return ours.running(folder, kit.bundle, SYNC | store | kit.settings, "json")
+    if name in TRANSPORTS:
+        return ours.running(folder, kit.bundle, MEMORY | kit.settings, TRANSPORTS[name])
+    if name == "triton":
+        return triton_peer.running(folder, kit.step, kit.bundle)
+    assert name == "ray", name
+    return ray_peer.running(folder, kit.step, kit.bundle.manifest.input.dims[0])

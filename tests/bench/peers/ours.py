@@ -11,35 +11,44 @@ from urllib.parse import urlsplit
 
 from export.bundle import Bundle
 from tests.bench.connection import connect, post
+from tests.bench.peers.sockets import json_socket, msgpack_socket
 from tests.bench.peers.started import TOLERANCE, Inputs, Running
 from tests.bench.peers.wires import Wire, binary_v2, json_steps
-from tests.service.serving import served
+from tests.service.serving import Server, served
 
 CREATORS = 8
 
 
+NAMED: dict[str, Callable[[list[str], Inputs], Wire]] = {
+    "json": json_steps,
+    "socket": json_socket,
+    "packed": msgpack_socket,
+}
+
+
 @contextmanager
 def running(
-    folder: Path, bundle: Bundle, settings: dict[str, str], transport: str = "json"
+    folder: Path, bundle: Bundle, settings: dict[str, str], transport: str
 ) -> Generator[Running]:
-    """Ready, with these NTM_ settings. transport: json or binary."""
+    """Ready, with these NTM_ settings. transport: one of NAMED, or binary."""
+    model = bundle.manifest.name
+
+    def wire_of(inputs: Inputs) -> Wire:
+        if transport == "binary":
+            return binary_v2(model, inputs)
+        return NAMED[transport](asyncio.run(created(server.url, model, len(inputs))), inputs)
+
     with served(folder, bundle.folder, **settings) as server:
         port = urlsplit(server.url).port
         assert port is not None
-        name = bundle.manifest.name
+        yield Running(port, server.process.pid, _tolerance(server), wire_of)
 
-        def json_wire(inputs: Inputs) -> Wire:
-            return json_steps(asyncio.run(created(server.url, name, len(inputs))), inputs)
 
-        wires: dict[str, Callable[[Inputs], Wire]] = {
-            "json": json_wire,
-            "binary": lambda inputs: binary_v2(name, inputs),
-        }
-        with server.client() as client:
-            (model,) = client.get("/v1/models").json()["models"]
-        exact = model["runtime"] == "onnx" and model["device"] == "cpu"
-        tolerance = 0.0 if exact else TOLERANCE
-        yield Running(port, server.process.pid, tolerance, wires[transport])
+def _tolerance(server: Server) -> float:
+    """None on the runtime that the reference has."""
+    with server.client() as client:
+        (model,) = client.get("/v1/models").json()["models"]
+    return 0.0 if (model["runtime"], model["device"]) == ("onnx", "cpu") else TOLERANCE
 
 
 async def created(url: str, model: str, count: int) -> list[str]:

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from time import perf_counter
 
-from tests.bench.peers.clients import Connection
+from tests.bench.peers.clients import Client
 
 TICK_S = 0.001  # what uvloop's timers can tell apart
 
@@ -22,18 +22,18 @@ class Pace:
 
     def __init__(self, rate: float, seconds: float, end: Callable[[], None]) -> None:
         self._rate, self._seconds, self._end = rate, seconds, end
-        self._free: deque[Connection] = deque()
+        self._free: deque[Client] = deque()
         self._due: deque[float] = deque()
         self._begun, self._planned, self._count = 0.0, 0, 0
         self._over = False
 
-    def begin(self, connections: list[Connection]) -> None:
+    def begin(self, connections: list[Client]) -> None:
         """All of them are free."""
         self._free.extend(connections)
         self._count, self._begun = len(connections), perf_counter()
         self._tick()
 
-    def more(self, connection: Connection, now: float) -> bool:
+    def more(self, connection: Client, now: float) -> bool:
         """This one is free again. Never asks the caller to send."""
         if self._due:
             connection.send(self._due.popleft())

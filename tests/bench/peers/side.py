@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from tests.bench.peers.clients import Connection
 from tests.bench.peers.load import Load, Turn
 from tests.bench.peers.processes import cpu_ms, resident_mb
 from tests.bench.peers.sessions import Sessions
@@ -19,8 +18,8 @@ class Side:
 
     def __init__(self, name: str, server: Running, inputs: Inputs) -> None:
         self.name, self.server = name, server
-        self.sessions = Sessions(server.wire_of(inputs), inputs)
-        self._load = Load(self.sessions, (HOST, server.port), CONNECTIONS, Connection)
+        self.sessions = Sessions(server.wire_of(inputs), inputs, server.tolerance)
+        self._load = Load(self.sessions, (HOST, server.port), CONNECTIONS)
         self.turns: list[Turn] = []
         self.server_ms, self.own_ms, self.resident_mb = 0.0, 0.0, 0.0
 
@@ -45,6 +44,11 @@ class Side:
         return np.array([turn.rate for turn in self.turns])
 
     @property
+    def p99s(self) -> np.ndarray:
+        """The 99th percentile of the latencies in milliseconds, by turn."""
+        return np.array([np.percentile(turn.latencies, 99) for turn in self.turns])
+
+    @property
     def requests(self) -> int:
         """Of all turns."""
         return sum(len(turn.latencies) for turn in self.turns)
@@ -54,6 +58,10 @@ class Side:
         p50, p99 = np.percentile(np.concatenate([t.latencies for t in self.turns]), [50, 99])
         return float(p50), float(p99)
 
+    def begin_anew(self) -> None:
+        """Forget the turns so far, but not the sessions."""
+        self.turns, self.server_ms, self.own_ms = [], 0.0, 0.0
+
     def wrong(self, reference: Reference) -> int:
         """Of the answers that were kept."""
-        return self.sessions.wrong(reference, self.server.tolerance)
+        return self.sessions.wrong(reference)

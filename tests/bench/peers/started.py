@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.bench.peers.environments import NotRun
 from tests.bench.peers.processes import family
 from tests.bench.peers.wires import Wire
 from tests.service.serving import alive, until
@@ -53,16 +54,21 @@ def started(command: list[str], log: Path, environment: dict[str, str]) -> Gener
 
 
 def ready(pid: int, log: Path, answers: Callable[[], bool]) -> None:
-    """Until it answers. Fails where it ends before, or takes longer than START_S."""
+    """Until it answers. Raises NotRun where it ends before, or takes longer than START_S."""
 
     def does() -> bool:
-        assert alive(pid), f"it ended:\n{log.read_text()[-4000:]}"
+        if not alive(pid):
+            last = (log.read_text().strip().splitlines() or ["it printed nothing"])[-1]
+            raise NotRun(f"it ended: {last}")
         try:
             return answers()
         except OSError:
             return False
 
-    until(does, START_S)
+    try:
+        until(does, START_S)
+    except AssertionError as error:
+        raise NotRun(f"it does not answer within {START_S:.0f} s") from error
 
 
 def free_port() -> int:

@@ -10,6 +10,7 @@ import numpy as np
 
 from service.engine.runtime import Floats
 from tests.bench.connection import post
+from tests.bench.peers.clients import Connect, Connection
 from tests.bench.reference import Reference
 
 HEADER_LENGTH = b"inference-header-content-length: "
@@ -18,11 +19,13 @@ HEADER_LENGTH = b"inference-header-content-length: "
 class Wire(NamedTuple):
     """request: the bytes that session number n sends when `steps` of its requests were answered;
     good: whether an answer says that all went well; outputs: the rows (K, Y) in one that does.
-    Answers are whole, head and body."""
+    Answers are whole, over
+    HTTP head and body. connect: opens a connection for some sessions."""
 
     request: Callable[[int, int], bytes]
     good: Callable[[bytes], bool]
     outputs: Callable[[bytes], Floats]
+    connect: Connect = Connection
 
 
 def json_steps(ids: list[str], inputs: list[list[list[float]]]) -> Wire:
@@ -37,10 +40,21 @@ def json_steps(ids: list[str], inputs: list[list[list[float]]]) -> Wire:
 
 
 def json_named(path: str, inputs: list[list[list[float]]]) -> Wire:
-    """mosec's and Ray Serve's: a POST to `path` that names its session in the body."""
+    """mosec's: a POST to `path` that names its session in the body."""
     return _constant(
         [
             post(path, {"session": f"s{number}", "inputs": rows})
+            for number, rows in enumerate(inputs)
+        ],
+        json_outputs,
+    )
+
+
+def json_routed(inputs: list[list[list[float]]]) -> Wire:
+    """Ray Serve's: a POST that names its session in a header, by which it is routed."""
+    return _constant(
+        [
+            post("/", {"inputs": rows}, f"x-session-id: s{number}\r\n")
             for number, rows in enumerate(inputs)
         ],
         json_outputs,

@@ -26,7 +26,9 @@ WORKLOADS = {
     "sync": Workload("the same with sync durability", 1, 64, ("mosec", "ntm-sync")),
     "many": Workload("one row a request, 10,000 sessions", 1, 10_000, ("mosec", "ntm")),
     "twenty": Workload("20 rows a request", 20, 64, ("mosec", "ntm")),
-    "socket": Workload("one row a message over WebSocket", 1, 64, ("mosec", "ntm-socket")),
+    "socket": Workload(
+        "one row a message over WebSocket", 1, 64, ("mosec", "ntm-socket", "ntm-socket-packed")
+    ),
     "binary": Workload(
         "one row a request, V2 with binary tensors", 1, 64, ("mosec", "ntm-binary", "triton")
     ),
@@ -39,14 +41,16 @@ def family(server: str) -> str:
     return server.split("-")[0]
 
 
+SERVERS = sorted({family(server) for each in WORKLOADS.values() for server in each.servers})
+
+
 def chosen(names: str, servers: str) -> dict[str, Workload]:
     """The workloads and servers named, with commas between them; empty means all of them.
 
     The base stays in, for without it there is no ratio. Raises ValueError for a name that is none.
     """
     wanted = _named(names, list(WORKLOADS), "workloads")
-    known = sorted({family(server) for each in WORKLOADS.values() for server in each.servers})
-    kept = {*_named(servers, known, "servers"), BASE}
+    kept = {*_named(servers, SERVERS, "servers"), BASE}
     return {
         name: each._replace(servers=tuple(s for s in each.servers if family(s) in kept))
         for name, each in WORKLOADS.items()

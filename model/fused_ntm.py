@@ -1,7 +1,7 @@
 # pyright: basic, reportMissingImports=false
 """The Neural Turing Machine on its kernel: several rows of many sessions in one launch.
 
-Seen to work in Triton's interpreter on a CPU (tests/model/test_fused_ntm.py); no GPU has run it yet.
+Seen to work in Triton's interpreter alone (tests/model/test_fused_ntm.py): no GPU has run it yet.
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ def _address(
         power = tl.exp(score - tl.max(score, 0))
     else:
         scaled = moved / tl.maximum(tl.max(moved, 0), EPS)
-        power = tl.where(scaled > 0, tl.exp(sharpness * tl.log(tl.maximum(scaled, 1e-38))), 0.0)
+        power = tl.where(scaled > 0, tl.exp(sharpness * tl.log(tl.maximum(scaled, 1e-37))), 0.0)
     return power / tl.sum(power, 0)
 
 

@@ -1,7 +1,8 @@
 # pyright: basic, reportMissingImports=false
 """The Neural Turing Machine on its kernel: several rows of many sessions in one launch.
 
-Seen to work in Triton's interpreter alone (tests/model/test_fused_ntm.py): no GPU has run it yet.
+Held to the eager step in Triton's interpreter, and compiled for A100 and H100 where there is none
+(tests/model/test_fused_ntm.py): no GPU has run it yet.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class FusedNTM:
             "SOFTMAX": heads.addressing.sharpening == "softmax",
             "SIGMOID": activation == "sigmoid",
         }
-        self._sizes: dict[str, Any] = {
+        self.sizes: dict[str, Any] = {
             **sizes, **blocks, **forms,
             "SCRATCH": self._scratch, "LIMIT": INPUT_LIMIT, "EPS": EPSILON,
         }  # fmt: skip
@@ -76,7 +77,7 @@ class FusedNTM:
         scratch = x.new_empty(batch, self._scratch)
         kernel: Any = ntm_rows
         kernel[(batch,)](
-            *arrays, src, dst, x.contiguous(), y, scratch, *self._weights, rows, **self._sizes,
+            *arrays, src, dst, x.contiguous(), y, scratch, *self._weights, rows, **self.sizes,
             num_warps=WARPS,
         )  # fmt: skip
         return y

@@ -8,6 +8,9 @@ Triton's interpreter, e.g. in an environment with this project's torch for the C
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -116,6 +119,19 @@ def test_what_it_does_not_run_is_refused() -> None:
         FusedNTM(network_of(controller_layers=2), "none")
     with pytest.raises(ValueError, match="sigmoids or none"):
         FusedNTM(network_of(), "softmax")
+
+
+def test_it_compiles_for_a_gpu_where_there_is_none(tmp_path: Path) -> None:
+    environment = {**os.environ, "TRITON_CACHE_DIR": str(tmp_path)}
+    environment.pop("TRITON_INTERPRET", None)
+    command = [sys.executable, "-m", "tests.model.fused_child"]
+
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+
+    assert done.returncode == 0, done.stderr
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert [line[0] for line in lines] == ["80", "90"]
+    assert all(int(size) > 0 and doubles == "False" for _, size, doubles in lines)
 
 
 def _indexes(src: list[int], dst: list[int]) -> tuple[Tensor, Tensor]:

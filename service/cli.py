@@ -29,6 +29,9 @@ COMMANDS = {
     "eval": Command("model.evaluation", "measure a trained network", "train"),
     "plot": Command("model.plot", "draw what a trained network does", "train"),
     "export": Command("export.command", "turn a trained network into a bundle", "train"),
+    "compile": Command(
+        "service.compile_command", "build a step's native code for this machine", "train"
+    ),
     "completion": Command("service.terminal.completion", "print a shell's completion", "client"),
 }
 OURS = ("model", "export", "service")

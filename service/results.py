@@ -19,6 +19,7 @@ class ModelInfo(msgspec.Struct, frozen=True):
     batch_multiple: int  # batches are padded to a multiple of this
     max_batch: int
     slots: int
+    runtime_reason: str = ""  # why this runtime
 
 
 class Spent(msgspec.Struct, frozen=True):

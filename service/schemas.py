@@ -120,6 +120,7 @@ class ModelSummary(msgspec.Struct, frozen=True):
     family: str
     task: str
     runtime: str
+    runtime_reason: str
     device: str
     input_dims: tuple[int, ...]
     output_dims: tuple[int, ...]
@@ -137,6 +138,7 @@ class ModelDetail(msgspec.Struct, frozen=True):
     family: str
     task: str
     runtime: str
+    runtime_reason: str
     device: str
     batch_multiple: int
     max_batch: int

@@ -44,9 +44,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(description="Where models run; auto takes CUDA where the runtime offers it."),
     ] = "auto"
     runtime: Annotated[
-        Literal["auto", "onnx", "torchscript"],
-        Meta(description="What runs a bundle; auto is ONNX Runtime."),
+        Literal["auto", "onnx", "torchscript", "aot"],
+        Meta(
+            description="What runs a bundle; auto is what `ntm compile` has built of it for this "
+            "machine, on the CPU, else ONNX Runtime."
+        ),
     ] = "auto"
+    cache: Annotated[
+        str,
+        Meta(
+            description="Folder of what `ntm compile` builds; empty: ntm-serve in "
+            "$XDG_CACHE_HOME or ~/.cache."
+        ),
+    ] = ""
     store: Annotated[
         str,
         Meta(

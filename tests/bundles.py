@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, cast
 
+import msgspec
 import torch
+from torch import nn
 
 from export.manifest import Manifest
 from export.pack import pack
+from model.entry import write_entry
 from model.families import Activation, Card, Network, build
 
 COPY_SIZES = {"input_size": 9, "output_size": 8, "memory_size": 128, "memory_width": 20}
@@ -27,6 +30,30 @@ def make_bundle(
 ) -> Manifest:
     """Write a bundle into `folder`, made if need be; the copy model's sizes unless others are
     given. The same seed gives the same weights."""
+    network, card = _untrained(name, version, activation, seed, family, network_kwargs)
+    folder.mkdir(parents=True, exist_ok=True)
+    return pack(network, card, folder, torchscript)
+
+
+def make_entry(folder: Path, *, seed: int = 1, bundle: bool = True, **network_kwargs: Any) -> Path:
+    """Write an entry with the weights of `make_bundle` with the same arguments, and its bundle."""
+    network, card = _untrained("copy", "1", "sigmoid", seed, "ntm", network_kwargs)
+    weights = cast(nn.Module, network).state_dict()
+    (folder / "bundle").mkdir(parents=True)
+    write_entry(folder, msgspec.to_builtins(card), weights)
+    if bundle:
+        pack(network, card, folder / "bundle")
+    return folder
+
+
+def _untrained(
+    name: str,
+    version: str,
+    activation: Activation,
+    seed: int,
+    family: str,
+    network_kwargs: dict[str, Any],
+) -> tuple[Network, Card]:
     config = network_kwargs or COPY_SIZES
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -42,5 +69,4 @@ def make_bundle(
         command="none: untrained",
         seed=seed,
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    return pack(network, card, folder, torchscript)
+    return network, card

@@ -48,6 +48,7 @@ class Model(msgspec.Struct, frozen=True):
     max_batch: int
     slots: int
     fingerprint: str
+    runtime_reason: str = ""
 
 
 class NamedTensor(NamedTuple):

@@ -89,7 +89,8 @@ class Buffers:
             bind(name, self._memory.device, 0, np.dtype(kind), tuple(array.shape), address)
 
 
-def _aligned(dims: tuple[int, ...], dtype: str) -> Array:
+def aligned(dims: tuple[int, ...], dtype: str) -> Array:
+    """An array of those dims that begins where a vector of any processor's may, not filled."""
     nbytes = np.dtype(dtype).itemsize * int(np.prod(dims))
     block = np.empty(nbytes + ALIGNED_BYTES, np.uint8)
     begin = -block.ctypes.data % ALIGNED_BYTES
@@ -100,4 +101,4 @@ def _address(array: Array) -> int:
     return array.ctypes.data
 
 
-NUMPY = Memory("cpu", _aligned, _address)
+NUMPY = Memory("cpu", aligned, _address)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from typing import NamedTuple
 
 from export.bundle import STEP_ONNX, STEP_TORCHSCRIPT, Bundle, read_bundle
 from service.engine.arena import LEAST_SLOTS, Arena
+from service.engine.compiled import NotCompiled, cache_folder, find
 from service.engine.host import Host
 from service.engine.metrics import EngineMetrics
 from service.engine.runtime import Backend, BackendError, Runtime
@@ -38,23 +40,26 @@ def load_host(bundle: Bundle, settings: Settings, metrics: EngineMetrics, models
     device. Raises BackendError."""
     manifest, slots = bundle.manifest, slots_of(bundle, settings, models)
     initial = bundle.initial_state()
+    backend, reason = pick_backend(bundle, settings)
     try:
         runtime = Runtime(
-            pick_backend(bundle, settings),
+            backend,
             manifest.state,
             manifest.input.dims[0],
             slots,
             settings.max_batch,
             [initial[tensor.name] for tensor in manifest.state],
+            reason,
         )
     except MemoryError as error:
         raise BackendError(f"{slots} slots of {bundle.folder} do not fit in memory") from error
     log.info(
-        "%s %s: %s on %s, batches to a multiple of %d up to %d, %d slots of %d bytes",
+        "%s %s: %s on %s (%s), batches to a multiple of %d up to %d, %d slots of %d bytes",
         manifest.name,
         manifest.version,
-        runtime.backend.name,
-        runtime.backend.device,
+        backend.name,
+        backend.device,
+        reason,
         runtime.multiple,
         settings.max_batch,
         slots,
@@ -74,18 +79,50 @@ def slots_of(bundle: Bundle, settings: Settings, models: int) -> int:
     return max(LEAST_SLOTS, min(settings.slots, held))
 
 
-def pick_backend(bundle: Bundle, settings: Settings) -> Backend:
-    """What NTM_RUNTIME and NTM_DEVICE ask for; "auto" is ONNX Runtime, on CUDA where it can.
+class Choice(NamedTuple):
+    """A backend, and why this one."""
+
+    backend: Backend
+    reason: str
+
+
+def pick_backend(bundle: Bundle, settings: Settings) -> Choice:
+    """What NTM_RUNTIME and NTM_DEVICE ask for. "auto" is the step that `ntm compile` built of the
+    bundle for this machine, on the CPU where there is one, else ONNX Runtime.
 
     Raises BackendError where the bundle or the machine has it not.
     """
     if settings.runtime == "torchscript":
-        return _torchscript(bundle, settings)
-    from service.engine.onnx import OnnxCpu, check_graph, has_cuda
+        return Choice(_torchscript(bundle, settings), "NTM_RUNTIME=torchscript")
+    device = _device(settings)
+    if settings.runtime == "onnx":
+        return Choice(_onnx(bundle, settings, device), "NTM_RUNTIME=onnx")
+    if device == "cpu":
+        try:
+            return Choice(_aot(bundle, settings), "compiled for this machine")
+        except (NotCompiled, BackendError) as error:
+            reason = str(error)
+    else:
+        reason = f"a step is compiled for the CPU alone, and runs on {device}"
+    if settings.runtime == "aot":
+        raise BackendError(
+            f"NTM_RUNTIME=aot: {reason}; ntm compile builds one on a machine with torch and g++, "
+            "for NTM_DEVICE=cpu"
+        )
+    return Choice(_onnx(bundle, settings, device), reason)
 
-    device = settings.device
-    if device == "auto":
-        device = "cuda" if has_cuda() else "cpu"
+
+def _device(settings: Settings) -> str:
+    if settings.device != "auto":
+        return settings.device
+    from service.engine.onnx import has_cuda
+
+    return "cuda" if has_cuda() else "cpu"
+
+
+def _onnx(bundle: Bundle, settings: Settings, device: str) -> Backend:
+    from service.engine.onnx import OnnxCpu, check_graph
+
     manifest, model = bundle.manifest, bundle.read(STEP_ONNX)
     if device == "cpu":
         backend = OnnxCpu(model, manifest.state, settings.threads)
@@ -100,6 +137,15 @@ def pick_backend(bundle: Bundle, settings: Settings) -> Backend:
     bound = OnnxBound(model, manifest.state, device, settings.threads)
     check_graph(bound.session, manifest)
     return bound
+
+
+def _aot(bundle: Bundle, settings: Settings) -> Backend:
+    path = find(cache_folder(settings.cache), bundle.fingerprint)
+    try:
+        from service.engine.aot import Aot
+    except ImportError as error:
+        raise BackendError(f"torch cannot be imported: {error}") from error
+    return Aot(path, bundle.manifest.state, settings.threads)
 
 
 def _torchscript(bundle: Bundle, settings: Settings) -> Backend:

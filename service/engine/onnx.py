@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from export.bundle import Manifest
 from model.state import StateSpec, TensorSpec
 from service.engine.bound import NUMPY, Buffers
+from service.engine.numpy_arrays import NumpyArrays, empty_rows, take
 from service.engine.runtime import BackendError, Floats, StepOutput
 
 NOWHERE = "/nonexistent"
@@ -91,35 +92,14 @@ def has_cuda() -> bool:
     return "CUDAExecutionProvider" in providers and torch.cuda.is_available()
 
 
-class OnnxCpu:
+class OnnxCpu(NumpyArrays):
     """numpy arrays through ONNX Runtime's CPU provider, which reads and writes them in place."""
 
-    name, device = "onnx", "cpu"
+    name = "onnx"
 
     def __init__(self, model: bytes, spec: StateSpec, threads: int) -> None:
         self.session = open_session(model, threads, "CPUExecutionProvider")
         self._buffers = Buffers(self.session, spec, NUMPY)
-
-    def allocate(self, spec: StateSpec, slots: int) -> list[NDArray[Any]]:
-        """See `Backend`."""
-        return [np.zeros((slots, *tensor.dims), tensor.dtype) for tensor in spec]
-
-    def gather(self, arrays: Sequence[NDArray[Any]], slots: Sequence[int]) -> list[NDArray[Any]]:
-        """See `Backend`."""
-        index = np.array(slots, np.intp)
-        return [array.take(index, 0) for array in arrays]  # half of what indexing takes
-
-    def scatter(
-        self, arrays: Sequence[NDArray[Any]], slots: Sequence[int], state: list[NDArray[Any]]
-    ) -> None:
-        """See `Backend`."""
-        if len(slots) == 1:  # a session placed: a plain copy takes a quarter
-            for array, rows in zip(arrays, state, strict=True):
-                array[slots[0]] = rows[0]
-            return
-        index = np.array(slots, np.intp)
-        for array, rows in zip(arrays, state, strict=True):
-            array[index] = rows[: len(slots)]
 
     def run(
         self,
@@ -132,9 +112,7 @@ class OnnxCpu:
         """See `Backend`."""
         batch, rows, width = x.shape
         front = self._buffers.front(batch, width)
-        index = np.array(src, np.intp)
-        for array, state in zip(arrays, front.states[0], strict=True):
-            array.take(index, 0, state, "clip")  # "raise" would gather aside and copy
+        take(arrays, src, front.states[0])
         y = np.empty((batch, rows, front.y.shape[1]), np.float32)
         kept = [empty_rows(front.states[0][at], rows) for at in watch]
         for row in range(rows):
@@ -145,20 +123,3 @@ class OnnxCpu:
                 seen[:, row] = front.states[1 - row % 2][at]
         self.scatter(arrays, dst, front.states[rows % 2])
         return StepOutput(y, kept)
-
-    def to_numpy(self, array: NDArray[Any]) -> NDArray[Any]:
-        """See `Backend`."""
-        return array
-
-    def from_numpy(self, array: NDArray[Any]) -> NDArray[Any]:
-        """See `Backend`."""
-        return array
-
-    def device_bytes(self) -> int | None:
-        """See `Backend`."""
-        return None
-
-
-def empty_rows(state: NDArray[Any], rows: int) -> NDArray[Any]:
-    """Room for a state tensor (B, *dims) after each of so many rows: (B, K, *dims)."""
-    return np.empty((len(state), rows, *state.shape[1:]), state.dtype)

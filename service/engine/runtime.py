@@ -87,6 +87,7 @@ class Runtime:
 
     `multiple`: batches are padded to a multiple of it; `initial`: one array a state tensor,
     without batch axis, kept in slot 0. Padding rows read slot 0 and are written nowhere.
+    `reason`: why this backend, for people.
     """
 
     def __init__(
@@ -97,9 +98,10 @@ class Runtime:
         slots: int,
         max_batch: int,
         initial: Sequence[NDArray[Any]],
+        reason: str = "",
     ) -> None:
         self.backend, self.spec, self.max_batch = backend, spec, max_batch
-        self.input_size, self.slots = input_size, slots
+        self.input_size, self.slots, self.reason = input_size, slots, reason
         self.arrays = backend.allocate(spec, slots)
         self.load(INITIAL, initial)
         self.multiple = self._probe()

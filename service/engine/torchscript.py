@@ -12,6 +12,7 @@ from torch import Tensor
 
 from model.state import StateSpec
 from service.engine.bound import Buffers, Memory
+from service.engine.cuda_graphs import Graphs
 from service.engine.onnx import open_session
 from service.engine.runtime import Floats, StepOutput
 from service.engine.torch_arrays import Rows, TorchArrays
@@ -28,12 +29,39 @@ class TorchScript(TorchArrays):
             # Deprecated in favour of torch.export, kept because users hold such files.
             warnings.simplefilter("ignore", DeprecationWarning)
             self._step: Any = torch.jit.load(io.BytesIO(program), map_location=device).eval()
+        self._graphs = Graphs(self.step) if device == "cuda" else None
 
     @torch.inference_mode()
     def step(self, x: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """See `TorchArrays`."""
         y, *following = self._step(x, *state)
         return y, following
+
+    @torch.inference_mode()
+    def run(
+        self,
+        arrays: Sequence[Tensor],
+        src: Sequence[int],
+        dst: Sequence[int],
+        x: Floats,
+        watch: Sequence[int],
+    ) -> StepOutput:
+        """See `Backend`. On CUDA small batches replay a recorded step."""
+        if self._graphs is None:
+            return super().run(arrays, src, dst, x, watch)
+        state = self.gather(arrays, src)
+        rows = Rows(self.to_device(x), watch)
+        graph = self._graphs.of(rows.x[0], state)
+        if graph is None:
+            return super().run(arrays, src, dst, x, watch)
+        for buffer, tensor in zip(graph.state, state, strict=True):
+            buffer.copy_(tensor)
+        for row in rows.x:
+            graph.x.copy_(row)
+            graph.replay()
+            rows.add(graph.y.clone(), graph.state)
+        self.scatter(arrays, dst, graph.state)
+        return rows.output()
 
 
 class OnnxBound(TorchArrays):

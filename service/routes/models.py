@@ -81,6 +81,7 @@ def _shared(info: ModelInfo) -> dict[str, Any]:
         "family": manifest.family,
         "task": manifest.task,
         "runtime": info.runtime,
+        "runtime_reason": info.runtime_reason,
         "device": info.device,
         "batch_multiple": info.batch_multiple,
         "max_batch": info.max_batch,

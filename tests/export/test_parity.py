@@ -12,7 +12,15 @@ from onnx import numpy_helper
 from export.bundle import STEP_ONNX, read_bundle
 from export.errors import ParityError
 from export.onnx import to_onnx
-from export.parity import LIMITS, Arrays, Stepper, measure, onnx_stepper, torchscript_stepper
+from export.parity import (
+    LIMITS,
+    Arrays,
+    Stepper,
+    follow,
+    measure,
+    onnx_stepper,
+    torchscript_stepper,
+)
 from export.step import StepModule
 from export.torchscript import to_torchscript
 from tests.export.conftest import small_step
@@ -175,3 +183,25 @@ def test_what_strays_further_with_every_step_fails_by_its_drift(
 
     with pytest.raises(ParityError, match="within 1.2e-05 .*free-running"):
         measure(step, straying, "mutant")
+
+
+def test_over_a_thousand_steps_every_artefact_is_the_networks_within_1e5_a_step(
+    step: StepModule, model: bytes
+) -> None:
+    for stepper in (onnx_stepper(model, step), torchscript_stepper(to_torchscript(step), step)):
+        difference = follow(step, stepper, "an artefact")
+        assert difference.step <= 1e-5  # TorchScript's is 0: the same kernels
+        assert difference.step <= difference.drift < 1e-2
+
+
+def test_a_step_that_is_off_late_and_a_little_is_refused(step: StepModule) -> None:
+    run, calls = eager(step), [0]
+
+    def off(inputs: Arrays) -> Arrays:
+        calls[0] += 1
+        y, *state = run(inputs)
+        return [y + np.float32(1e-4) if calls[0] > 150 else y, *state]
+
+    measure(step, run, "an artefact")
+    with pytest.raises(ParityError, match=r"'y' should be within 1e-05.* at batch 3, row 7"):
+        follow(step, off, "an artefact", rows=100)

@@ -25,6 +25,14 @@ from tests.service.engine.driver import Driver, make_host
 KINDS = ("onnx", "torchscript", "bound")
 ON_CUDA = ("torchscript on cuda", "bound on cuda")
 SLOTS, MAX_BATCH = 40, 16
+SIZES: dict[str, Any] = {
+    "input_size": 9,
+    "output_size": 8,
+    "memory_size": 128,
+    "memory_width": 20,
+    "read_heads": 2,
+    "write_heads": 3,
+}
 
 MakeRuntime = Callable[[Backend], Runtime]
 MakeDriver = Callable[..., Driver]
@@ -35,16 +43,7 @@ MakeVersions = Callable[..., Engine]
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle's folder: the copy model's sizes, with 2 read and 3 write heads, untrained."""
     folder = tmp_path_factory.mktemp("bundles") / "copy"
-    make_bundle(
-        folder,
-        torchscript=True,
-        input_size=9,
-        output_size=8,
-        memory_size=128,
-        memory_width=20,
-        read_heads=2,
-        write_heads=3,
-    )
+    make_bundle(folder, torchscript=True, **SIZES)
     return folder
 
 

@@ -80,9 +80,10 @@ def test_a_damaged_bundle_is_refused(bundle: Bundle, tmp_path: Path) -> None:
 
 
 def test_onnx_on_the_cpu_is_what_runs_by_default(bundle: Bundle) -> None:
-    backend = pick_backend(bundle, Settings(device="cpu"))
+    backend, reason = pick_backend(bundle, Settings(device="cpu"))
 
     assert isinstance(backend, OnnxCpu)
+    assert reason == "no step of this bundle is compiled for this machine and this torch"
     assert (backend.name, backend.device, backend.device_bytes()) == ("onnx", "cpu", None)
 
 
@@ -90,7 +91,9 @@ def test_torchscript_runs_only_where_code_is_trusted(bundle: Bundle) -> None:
     with pytest.raises(BackendError, match="needs NTM_TRUST_CODE=1"):
         pick_backend(bundle, Settings(runtime="torchscript", device="cpu"))
 
-    backend = pick_backend(bundle, Settings(runtime="torchscript", device="cpu", trust_code=True))
+    backend, _ = pick_backend(
+        bundle, Settings(runtime="torchscript", device="cpu", trust_code=True)
+    )
     assert isinstance(backend, TorchScript)
     assert (backend.name, backend.device, backend.device_bytes()) == ("torchscript", "cpu", None)
 
@@ -115,7 +118,7 @@ def test_cuda_is_refused_by_name_where_there_is_none(bundle: Bundle, runtime: st
 def test_auto_is_the_cpu_where_there_is_no_cuda(bundle: Bundle) -> None:
     for runtime in ("auto", "onnx", "torchscript"):
         wanted = msgspec.convert({"runtime": runtime, "trust_code": True}, Settings)
-        assert pick_backend(bundle, wanted).device == "cpu"
+        assert pick_backend(bundle, wanted).backend.device == "cpu"
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ from service.openapi_page import Page
 from service.openapi_parameters import KEY as KEY
 from service.openapi_parameters import LAST_EVENT_ID as LAST_EVENT_ID
 from service.openapi_parameters import MATCH as MATCH
+from service.openapi_parameters import PRIORITY as PRIORITY
 from service.openapi_parameters import RETRY_AFTER, header
 
 JSON, MSGPACK = "application/json", "application/msgpack"

@@ -52,7 +52,7 @@ def header(description: str, pattern: str, required: bool = True) -> OpenAPIHead
     return OpenAPIHeader(description=description, required=required, schema=schema)
 
 
-def _asked(name: str, description: str, pattern: str) -> Parameter:
+def _asked(name: str, description: str, pattern: str | None) -> Parameter:
     """A header of a request."""
     schema = Schema(type=OpenAPIType.STRING, pattern=pattern)
     return Parameter(name=name, param_in="header", description=description, schema=schema)
@@ -67,6 +67,12 @@ MATCH = _asked(
     "If-Match",
     "Only where the session still has this ETag",
     r'^(\*|(W/)?"[!#-~]{0,255}")$',
+)
+PRIORITY = _asked(
+    "Priority",
+    "RFC 9218: of a tenant's own requests u=0 is served first, u=7 last, u=3 where none is said;"
+    " what else stands there is passed over",
+    None,
 )
 LAST_EVENT_ID = _asked(
     "Last-Event-ID", "Go on behind the event of this id", "^[0-9A-Za-z]{1,64}-[0-9]{1,18}$"

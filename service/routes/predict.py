@@ -23,7 +23,9 @@ RESULT = msgspec.msgpack.Decoder(PredictResult)
     "/v1/models/{model:str}/predict",
     opt=gate.STEP,
     status_code=200,
-    operation_class=openapi.operation("models", PredictAnswer, takes=PredictBody),
+    operation_class=openapi.operation(
+        "models", PredictAnswer, takes=PredictBody, reads=(openapi.PRIORITY,)
+    ),
 )
 async def predict(request: Request[Any, Any, Any]) -> ASGIResponse:
     """Run rows from the model's initial state, and forget the state."""

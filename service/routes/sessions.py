@@ -125,7 +125,7 @@ async def end_session(request: AnyRequest) -> None:
         "sessions",
         StepsAnswer,
         takes=StepsBody,
-        reads=(openapi.KEY, openapi.MATCH),
+        reads=(openapi.KEY, openapi.MATCH, openapi.PRIORITY),
         tells=openapi.ETAG,
     ),
 )

@@ -13,10 +13,10 @@ import sys
 from pathlib import Path
 
 from service.settings import ZOO
-from tests.bench import engine, http, runtimes, stores
+from tests.bench import engine, http, known, runtimes, stores
 from tests.bench.circumstances import circumstances
 
-SECTIONS = ("runtime", "engine", "http", "stores")
+SECTIONS = ("runtime", "engine", "http", "stores", "known")
 PACKAGES = ("onnxruntime-gpu", "torch", "litestar", "redis")
 
 
@@ -30,6 +30,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(SECTIONS))
     parser.add_argument("--seconds", type=float, default=5, help="of each HTTP measurement")
     parser.add_argument("--sessions", type=int, default=10_000, help="of stores, beside 64")
+    parser.add_argument("--known", type=int, default=1_000_000, help="sessions of that section")
     parser.add_argument("--model", default=str(Path(ZOO) / "copy"), help="a zoo entry")
     args = parser.parse_args(argv)
     chosen = args.sections or SECTIONS
@@ -43,6 +44,8 @@ def main(argv: list[str]) -> int:
             engine.report(Path(args.model), args.seconds)
         elif name == "http":
             http.report(Path(args.model), args.seconds)
+        elif name == "known":
+            known.report(Path(args.model), args.known)
         else:
             stores.report(Path(args.model), args.seconds, args.sessions)
     return 0

@@ -69,3 +69,8 @@ def post(path: str, body: object, headers: str = "") -> bytes:
         f"{headers}Content-Length: {len(data)}\r\n\r\n"
     )
     return head.encode() + data
+
+
+def get(path: str) -> bytes:
+    """A GET as it goes over the wire."""
+    return f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()

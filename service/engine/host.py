@@ -72,6 +72,7 @@ class Host:
             self.runtime.multiple,
             self.scheduler.max_batch,
             self.placement.arena.slots,
+            self.runtime.reason,
         )
 
     def tick(self) -> tuple[bool, list[Job]]:

@@ -38,9 +38,10 @@ def client_of(app: Any) -> httpx.AsyncClient:
 
 
 def environ(**settings: str) -> dict[str, str]:
-    """This process's environment with these settings, and no other."""
+    """This process's environment with these settings, and no other: what a user has compiled for
+    his own servers is not what is tested."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("NTM_")}
-    return kept | settings
+    return kept | {"NTM_CACHE": "/nonexistent"} | settings
 
 
 class Server:

@@ -37,9 +37,15 @@ class Load:
     """
 
     def __init__(
-        self, url: str, clients: int, ids: list[str], reference: Reference, rows: int
+        self,
+        url: str,
+        clients: int,
+        ids: list[str],
+        reference: Reference,
+        rows: int,
+        headers: str = "",
     ) -> None:
-        self.ids, self._url, self._reference = ids, url, reference
+        self.ids, self._url, self._reference, self._headers = ids, url, reference, headers
         self.inputs = [reference.inputs(number, rows) for number in range(len(ids))]
         self.steps = [0] * len(ids)
         self._kept: dict[int, list[bytes]] = {
@@ -52,7 +58,8 @@ class Load:
 
     def request(self, number: int) -> bytes:
         """What session `number` sends every time."""
-        return post(f"/v1/sessions/{self.ids[number]}/steps", {"inputs": self.inputs[number]})
+        path = f"/v1/sessions/{self.ids[number]}/steps"
+        return post(path, {"inputs": self.inputs[number]}, self._headers)
 
     async def round(self) -> Turn:
         """Every session once."""
@@ -105,8 +112,10 @@ class Load:
         return sum(self._reference.wrong(self.inputs[n], kept) for n, kept in self._kept.items())
 
 
-async def begun(url: str, reference: Reference, clients: int, sessions: int, rows: int) -> Load:
-    """Create the sessions."""
+async def begun(
+    url: str, reference: Reference, clients: int, sessions: int, rows: int, headers: str = ""
+) -> Load:
+    """Create the sessions. headers: more of each step's, each ending in a line break."""
     connections = [await connect(url) for _ in range(clients)]
     creation, ids = post(f"/v1/models/{reference.model}/sessions", {}), list[str]()
 
@@ -120,7 +129,7 @@ async def begun(url: str, reference: Reference, clients: int, sessions: int, row
     await asyncio.gather(*(some(c, share + (n < left)) for n, c in enumerate(connections)))
     for connection in connections:
         connection.close()
-    return Load(url, clients, ids, reference, rows)
+    return Load(url, clients, ids, reference, rows, headers)
 
 
 def percentiles(latencies: list[float]) -> tuple[float, float]:

@@ -14,7 +14,7 @@ import msgspec
 from service.requests import Request
 
 
-class Call(msgspec.Struct, frozen=True, array_like=True):
+class Call(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """One request. `timeout_s` is what is left of its deadline; `cancel` names an earlier call
     whose client has gone, and then `request` is None; `trace` is the W3C traceparent of the span
     that the engine's are children of, empty where NTM_TRACES is 0."""
@@ -35,7 +35,7 @@ class Failure(msgspec.Struct, frozen=True, array_like=True):
     extra: dict[str, Any] = {}
 
 
-class Reply(msgspec.Struct, frozen=True, array_like=True):
+class Reply(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """The one answer to the call of that number: a msgpack-encoded result, or a failure."""
 
     number: int

@@ -10,7 +10,7 @@ import msgspec
 URGENCY = 3  # of a request that says none: 0 is served first, 7 last (service/urgency.py)
 
 
-class Guard(msgspec.Struct, frozen=True, array_like=True):
+class Guard(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """What a mutation is conditional on."""
 
     key: str | None = None  # Idempotency-Key
@@ -42,7 +42,7 @@ class Create(msgspec.Struct, frozen=True, array_like=True, tag="create"):
     guard: Guard
 
 
-class Steps(msgspec.Struct, frozen=True, array_like=True, tag="steps"):
+class Steps(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="steps"):
     """Run rows (T, X) through a session. Result: `StepsResult`."""
 
     tenant: str
@@ -55,7 +55,7 @@ class Steps(msgspec.Struct, frozen=True, array_like=True, tag="steps"):
     urgency: int = URGENCY
 
 
-class Sequence(msgspec.Struct, frozen=True, array_like=True, tag="sequence"):
+class Sequence(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="sequence"):
     """Run rows of a sequence: the session that `steps` names, which `start` begins anew.
 
     Result: `StepsResult`.
@@ -69,7 +69,7 @@ class Sequence(msgspec.Struct, frozen=True, array_like=True, tag="sequence"):
     start: bool
 
 
-class Predict(msgspec.Struct, frozen=True, array_like=True, tag="predict"):
+class Predict(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="predict"):
     """Run rows (T, X) from fresh state and forget it. Result: `PredictResult`."""
 
     tenant: str

@@ -76,7 +76,7 @@ class SessionPage(msgspec.Struct, frozen=True):
     cursor: str | None
 
 
-class StateTensor(msgspec.Struct, frozen=True):
+class StateTensor(msgspec.Struct, frozen=True, gc=False):
     """One named tensor, raw little-endian."""
 
     name: str
@@ -85,7 +85,7 @@ class StateTensor(msgspec.Struct, frozen=True):
     data: bytes
 
 
-class StepsResult(msgspec.Struct, frozen=True):
+class StepsResult(msgspec.Struct, frozen=True, gc=False):
     """Outputs (T, Y) and where the session stands now. A trace tensor is (T, *dims)."""
 
     outputs: bytes
@@ -99,7 +99,7 @@ class StepsResult(msgspec.Struct, frozen=True):
     version: str = ""  # of the model, as the session runs on now
 
 
-class PredictResult(msgspec.Struct, frozen=True):
+class PredictResult(msgspec.Struct, frozen=True, gc=False):
     """Outputs (T, Y)."""
 
     outputs: bytes

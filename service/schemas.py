@@ -27,7 +27,7 @@ TtlS = Annotated[float, Meta(gt=0, le=366 * 86_400)]
 Row = Annotated[list[Annotated[float, FLOAT32]], SOME]
 
 
-class Tensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Tensor(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     """Numbers as they lie in memory: how MessagePack has rows and states. In JSON: base64."""
 
     dims: tuple[Size, ...]
@@ -61,7 +61,7 @@ class CreateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     state: dict[str, Numbers | Tensor] | None = None  # initial tensors by name, nested or flat
 
 
-class StepsBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class StepsBody(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     """Rows for a session, one or many."""
 
     inputs: Rows
@@ -86,7 +86,7 @@ class TensorView(msgspec.Struct, frozen=True, omit_defaults=True):
     dtype: str = "float32"
 
 
-class StepsAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
+class StepsAnswer(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """One output row for each input row, and where the session stands now.
 
     Each tensor of the trace has the rows as its first dimension.

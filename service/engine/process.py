@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from service.engine.phases import StepTracer
 
 log = logging.getLogger("ntm.engine")
+COLLECTED_AFTER = 50_000  # the young alone, of which most are gone by then
 ENCODER = msgspec.msgpack.Encoder()
 
 
@@ -152,6 +154,8 @@ async def serve(settings: Settings) -> None:
         lambda: FrontConnection(engine, fronts), settings.engine_socket
     )
     sweeper = asyncio.ensure_future(engine.sweep())
+    gc.freeze()  # what was loaded stays
+    gc.set_threshold(COLLECTED_AFTER)
     log.info("ready with %d models", len(engine.life.hosts))
     if asked.is_set():
         engine.reload_soon()

@@ -20,7 +20,7 @@ from service.settings import Settings
 from service.store.open import open_store
 from service.store.store import Change, Checkpoint, SessionRow
 from tests.bench.connection import Connection, connect, get, post
-from tests.bench.footprint import sizes_of
+from tests.bench.footprint import pages_in_use, sizes_of
 from tests.bench.place import Place, opened
 
 FEW = 1_000
@@ -87,10 +87,12 @@ async def _report(bundle: Bundle, places: dict[int, Place]) -> None:
         ratio = float(np.median(other / one))
         print(f"| {kind} | {np.median(one):.2f} | {np.median(other):.2f} | {ratio:.2f} |")
     sizes = sizes_of(list(places.values()))
-    a, b = sizes[f"{few}"], sizes[f"{many}"]
+    engine = sizes[f"{many}"].engine - sizes[f"{few}"].engine
+    files = [place.folder.parent / f"{count}.db" for count, place in places.items()]
+    stored = pages_in_use(files[1]) - pages_in_use(files[0])
     print(
-        f"\nan idle session: {(b.engine - a.engine) / (many - few):.0f} bytes in the engine, "
-        f"{(b.store - a.store) / (many - few):.0f} in the store"
+        f"\nan idle session: {engine / (many - few):.0f} bytes in the engine, "
+        f"{stored / (many - few):.0f} in the store"
     )
 
 

@@ -211,10 +211,11 @@ class Host:
         limit = self.scheduler.limit
         self.metrics.ticked(self.manifest.name, len(batch), rows, took, limit)
         self.statistics.ticked(len(batch), rows, took)
-        finite = np.all(np.isfinite(out.y), axis=(1, 2))
+        finite = np.isfinite(out.y)
+        sound = bool(finite.all())  # of one row alone, looking at each takes four times as long
         finished: list[Job] = []
         for at, job in enumerate(batch):
-            if not finite[at]:
+            if not (sound or finite[at].all()):
                 self.give_up(job, _past_float32())
                 continue
             job.take(out.y[at], [array[at] for array in out.watched])

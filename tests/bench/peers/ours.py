@@ -13,7 +13,7 @@ from export.bundle import Bundle
 from tests.bench.connection import connect, post
 from tests.bench.peers.sockets import json_socket, msgpack_socket
 from tests.bench.peers.started import TOLERANCE, Inputs, Running
-from tests.bench.peers.wires import Wire, binary_v2, json_steps
+from tests.bench.peers.wires import Wire, binary_v2, json_steps, msgpack_steps
 from tests.service.serving import Server, served
 
 CREATORS = 8
@@ -21,6 +21,7 @@ CREATORS = 8
 
 NAMED: dict[str, Callable[[list[str], Inputs], Wire]] = {
     "json": json_steps,
+    "msgpack": msgpack_steps,
     "socket": json_socket,
     "packed": msgpack_socket,
 }

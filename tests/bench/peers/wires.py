@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 
 from service.engine.runtime import Floats
@@ -37,6 +38,22 @@ def json_steps(ids: list[str], inputs: list[list[list[float]]]) -> Wire:
         ],
         json_outputs,
     )
+
+
+def msgpack_steps(ids: list[str], inputs: list[list[list[float]]]) -> Wire:
+    """The same in MessagePack, both ways, with rows as raw float32."""
+    kind = "application/msgpack"
+    requests: list[bytes] = []
+    for name, each in zip(ids, inputs, strict=True):
+        rows = np.array(each, np.float32)
+        tensor = {"dims": rows.shape, "data": rows.tobytes()}
+        data = msgspec.msgpack.encode({"inputs": tensor})
+        head = (
+            f"POST /v1/sessions/{name}/steps HTTP/1.1\r\nHost: localhost\r\n"
+            f"Content-Type: {kind}\r\nAccept: {kind}\r\nContent-Length: {len(data)}\r\n\r\n"
+        )
+        requests.append(head.encode() + data)
+    return _constant(requests, msgpack_outputs)
 
 
 def json_named(path: str, inputs: list[list[list[float]]]) -> Wire:
@@ -76,6 +93,12 @@ def http_good(answer: bytes) -> bool:
 def json_outputs(answer: bytes) -> Floats:
     """{"outputs": rows} of a JSON body."""
     return np.array(json.loads(answer[answer.index(b"\r\n\r\n") + 4 :])["outputs"], np.float32)
+
+
+def msgpack_outputs(answer: bytes) -> Floats:
+    """The same of a MessagePack body."""
+    told = msgspec.msgpack.decode(answer[answer.index(b"\r\n\r\n") + 4 :])["outputs"]
+    return np.frombuffer(told["data"], np.float32).reshape(told["dims"])
 
 
 def binary_outputs(answer: bytes) -> Floats:

@@ -42,6 +42,7 @@ class BoundedHttp(HttpToolsProtocol):
     _hit: hot.Hit | None = None  # of the request whose head has come, until its body has
     _hit_timer: asyncio.TimerHandle | None = None
     _hot_body: list[bytes]
+    _hot_cycle: hot.HotCycle | None = None  # not answered yet, whatever came behind it
     _hot_bytes = 0
 
     def __init__(self, *given: Any, **named: Any) -> None:
@@ -58,6 +59,8 @@ class BoundedHttp(HttpToolsProtocol):
         self._head_came()
         self._rest_came()
         self._hit_ended()
+        if self._hot_cycle is not None:
+            self._hot_cycle.client_gone()
         if self._stall is not None:
             self._stall.end()
         super().connection_lost(exc)
@@ -95,6 +98,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """A request's head begins."""
+        self._unset_keepalive_if_required()  # armed by an answer within this very read
         super().on_message_begin()
         self._head_open, self._head_bytes = True, 0
 
@@ -131,6 +135,8 @@ class BoundedHttp(HttpToolsProtocol):
             hit, body = self._hit, b"".join(self._hot_body)
             if self._hot is not None and self._hot.begin(self, hit, body):
                 self._hit_ended()
+                cycle: hot.HotCycle = self._last()
+                self._hot_cycle = None if cycle.response_complete else cycle
                 return
             self._cool()
         super().on_message_complete()
@@ -155,23 +161,40 @@ class BoundedHttp(HttpToolsProtocol):
 
     def _cool(self) -> None:
         """The request whose head has come, and as much of its body as there is, is the app's."""
+        parts = self._hot_body
         self._hit_ended()
         super().on_headers_complete()
-        for part in self._hot_body:
+        for part in parts:
             super().on_body(part)
 
     def _hit_ended(self) -> None:
-        self._hit = None
+        self._hit, self._hot_body = None, []
         if self._hit_timer is not None:
             self._hit_timer.cancel()
             self._hit_timer = None
 
     def on_response_complete(self) -> None:
         """An answer is out."""
+        self._hot_cycle = None
         super().on_response_complete()
         if self.cycle.response_complete and self.cycle.more_body:
             self._rest_bytes = 0
             self._rest_timer = self.loop.call_later(REST_S, self.transport.close)
+
+    def handle_websocket_upgrade(self) -> None:
+        """A handshake. Behind a request that is not answered it would get that one's answer."""
+        cycle = self._last()
+        if cycle is None or cycle.response_complete:
+            super().handle_websocket_upgrade()
+            return
+        expected, got = "a handshake on its own", "one behind a request that is not answered"
+        self._refuse(InvalidRequest(f"expected {expected}, got {got}", expected=expected, got=got))
+
+    def shutdown(self) -> None:
+        """The server stops. A request whose head has come is answered still."""
+        if self._hit is not None:
+            self._cool()
+        super().shutdown()
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP."""
@@ -198,7 +221,8 @@ class BoundedHttp(HttpToolsProtocol):
         self.transport.close()
 
     def _too_large(self, what: str) -> None:
-        if self._body_open and self.cycle.response_complete:
+        cycle = self._last()
+        if self._hit is None and self._body_open and cycle is not None and cycle.response_complete:
             self.transport.close()
             return
         expected = f"at most {MAX_HEAD_BYTES} bytes"
@@ -211,6 +235,7 @@ class BoundedHttp(HttpToolsProtocol):
         )
 
     def _refuse(self, error: NtmError) -> None:
+        self._hit_ended()
         cycle, known = self._last(), ""
         if cycle is not None and not cycle.response_complete:
             if cycle.response_started or not cycle.more_body:

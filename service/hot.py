@@ -45,6 +45,7 @@ class Hit(NamedTuple):
     route: Route
     path: Match
     head: Head
+    request_id: bytes | None  # the client's: of several the first, as service/access.py has it
 
 
 class Connection(Protocol):
@@ -71,7 +72,10 @@ class Hot:
         for route in self._routes:
             if found := route.pattern.fullmatch(url):
                 head = dict(headers)
-                return Hit(route, found, head) if ODD.isdisjoint(head) else None
+                if not ODD.isdisjoint(head):
+                    return None
+                named = head.get(ID_HEADER) and dict(reversed(headers))[ID_HEADER]
+                return Hit(route, found, head, named)
         return None
 
     def begin(self, connection: Connection, hit: Hit, body: bytes) -> bool:
@@ -108,14 +112,13 @@ class HotCycle:
 
     def __init__(self, front: FrontState, connection: Connection, hit: Hit) -> None:
         self._front, self._connection = front, connection
-        self._route, self._path, self._head = hit
+        self._route, self._path, self._head, given = hit
         self._asked: Asked | None = None
         self._pending: Pending | None = None
         self._begun = perf_counter()
         self.keep_alive = True
         self.disconnected = self.more_body = self.response_complete = self.response_started = False
         self._scope: dict[str, Any] | None = None
-        given = self._head.get(ID_HEADER)
         self._id = front.ids.drawn() if given is None else front.ids.fit(given)
 
     @property
@@ -148,9 +151,10 @@ class HotCycle:
     def told(self, outcome: Any) -> None:
         """The engine's result, or what came instead of one."""
         self._pending, asked = None, self._asked
+        if asked is None or isinstance(outcome, NtmError):
+            self.fail(outcome)
+            return
         try:
-            if asked is None or isinstance(outcome, NtmError):
-                raise outcome
             answer = asked.answer(asked.result.decode(outcome))
         except Exception as error:
             self.fail(error)
@@ -160,11 +164,13 @@ class HotCycle:
     def fail(self, error: Exception) -> None:
         """Answer with an error."""
         asked, metrics = self._asked, self._front.metrics
-        if isinstance(error, NtmError):
+        try:
+            if not isinstance(error, NtmError):
+                raise error
             known = asked.failed(error) if asked and asked.failed else error
             problems.noted(self.scope, known, error, metrics)
-        else:
-            known = problems.unexpected(self.scope, error, metrics)
+        except Exception as defect:
+            known = problems.unexpected(self.scope, defect, metrics)
         start, body = problems.messages(known, self.scope, "http.response")
         self.finish(known.status, start["headers"], body["body"])
 
@@ -172,19 +178,25 @@ class HotCycle:
         """Send the answer, count it, and let the next request of the connection come."""
         connection = self._connection
         self.response_started = self.response_complete = True
-        if not self.disconnected:
-            parts = [STATUS_LINE[status]]
-            for name, value in connection.server_state.default_headers:
-                parts += (name, COLON, value, LINE)
-            for name, value in head:
-                parts += (name, COLON, value, LINE)
-            parts += (ID_LINE, self._id.encode("ascii"), SECURITY_LINES)
-            parts += (LINE if self.keep_alive else CLOSE, body)
-            connection.transport.write(b"".join(parts))
-            if not self.keep_alive:
-                connection.transport.close()
+        # uvloop's transport raises where the other end has hung up meanwhile.
+        if not (self.disconnected or connection.transport.is_closing()):
+            self._write(connection, status, head, body)
         self._count(status, len(body))
+        self._asked = self._scope = None  # the connection keeps its last cycle until the next
+        self._head = {}
         connection.on_response_complete()
+
+    def _write(self, connection: Connection, status: int, head: Headers, body: bytes) -> None:
+        parts = [STATUS_LINE[status]]
+        for name, value in connection.server_state.default_headers:
+            parts += (name, COLON, value, LINE)
+        for name, value in head:
+            parts += (name, COLON, value, LINE)
+        parts += (ID_LINE, self._id.encode("ascii"), SECURITY_LINES)
+        parts += (LINE if self.keep_alive else CLOSE, body)
+        connection.transport.write(b"".join(parts))
+        if not self.keep_alive:
+            connection.transport.close()
 
     def _count(self, status: int, size: int) -> None:
         metrics, route = self._front.metrics, self._route.template
@@ -196,14 +208,18 @@ class HotCycle:
             served = (METHOD, route, str(status), seconds, size, code)
             access_log.tell(Served(self._id, "http", *served))
 
+    def client_gone(self) -> None:
+        """What was asked for is given up."""
+        self.disconnected = True
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            self._front.link.give_up(pending)
+            self.fail(ClientGone("the client went away"))
+
     @property
     def message_event(self) -> HotCycle:
-        """What uvicorn sets when the client has gone."""
+        """What uvicorn sets when the connection is lost, where it means an asyncio.Event."""
         return self
 
     def set(self) -> None:
-        """The client has gone, if `disconnected` says so: what it asked for is given up."""
-        pending, self._pending = self._pending, None
-        if self.disconnected and pending is not None:
-            self._front.link.give_up(pending)
-            self.fail(ClientGone("the client went away"))
+        """See asyncio.Event. `client_gone` is what counts."""

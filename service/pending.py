@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from service.errors import CommitUnknown, DeadlineExceeded, EngineUnavailable, NtmError
 from service.messages import Call
 from service.requests import Sequence
+
+log = logging.getLogger("ntm.link")
 
 Receive = Callable[[], Awaitable[Any]]  # ASGI's
 Done = Callable[[Any], None]
@@ -29,8 +32,12 @@ class Pending:
         """Tell the outcome, once: a second one is dropped."""
         done, self._done = self._done, None
         self.unwatch()
-        if done is not None:
+        if done is None:
+            return
+        try:
             done(outcome)
+        except Exception:  # a defect costs its caller, and not the link, which is everybody's
+            log.exception("telling an outcome failed")
 
     @property
     def _mutates(self) -> bool:

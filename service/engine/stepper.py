@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextvars import Context
-from math import inf
 from time import monotonic
 
 from service.engine.commit import result_of
@@ -190,13 +189,12 @@ class Stepper:
     def _deadlines(self) -> None:
         """Give up what is past its deadline. A job that is committing gets its true outcome."""
         self._alarm = None
-        now, later = monotonic(), inf
-        for host in list(self.life.hosts.values()):
-            for job in [job for job in host.scheduler.waiting() if not job.committing]:
-                if job.deadline > now:
-                    later = min(later, job.deadline)
-                    continue
-                host.give_up(job, DeadlineExceeded("not done within its deadline"))
-                self._kick()
-        if later < inf:
-            self._watch(later)
+        now = monotonic()
+        hosts = list(self.life.hosts.values())
+        waiting = [job for h in hosts for job in h.scheduler.waiting() if not job.committing]
+        late = [job for job in waiting if job.deadline <= now]
+        if len(late) < len(waiting):
+            self._watch(min(job.deadline for job in waiting if job.deadline > now))
+        for job in late:
+            job.host.give_up(job, DeadlineExceeded("not done within its deadline"))
+            self._kick()

@@ -14,7 +14,7 @@ import pytest
 from service.errors import SessionNotFound
 from service.requests import Sequence, Steps
 from service.results import StepsResult
-from tests.service.fake_engine import in_loop
+from tests.service.fake_engine import in_uvloop as in_loop
 from tests.service.fronting import Fronting, fronting
 from tests.service.serving import ROW
 
@@ -174,6 +174,134 @@ async def test_a_defect_is_a_500_and_the_connection_goes_on(
         assert head.startswith(b"HTTP/1.1 500 ") and json.loads(body)["code"] == "internal"
         writer.write(request())
         assert (await answer_of(reader))[0].startswith(b"HTTP/1.1 200 ")
+        writer.close()
+
+
+HANDSHAKE = (
+    b"GET /v1/sessions/abc/stream HTTP/1.1\r\nhost: localhost\r\nupgrade: websocket\r\n"
+    b"connection: upgrade\r\nsec-websocket-version: 13\r\n"
+    b"sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize("behind", [HANDSHAKE, b"GET /health/live HTTP/1.1\r\nhost: l\r\n\r\n"])
+@in_loop
+async def test_what_stands_behind_a_step_of_a_client_that_goes_hurts_nobody_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, behind: bytes
+):
+    async with fronting(tmp_path) as running:
+        engine = running.engine
+        fail, engine.error = engine.fail, SessionNotFound("")
+        monkeypatch.setattr(engine, "fail", lambda *_: None)
+        reader, writer = await opened(running)
+        writer.write(request())
+        (other,) = await engine.received(1)
+        _, gone = await opened(running)
+        gone.write(request() + behind)
+        mine = (await engine.received(2))[1]
+        gone.transport.abort()  # which nobody sees while what is behind waits unread
+        fail(mine.number, engine.error)
+        fail(other.number, engine.error)
+        assert (await answer_of(reader))[0].startswith(b"HTTP/1.1 404 ")
+        assert running.state.link.connected and running.state.metrics.in_flight == 0
+        writer.write(request())
+        fail((await engine.received(3))[2].number, engine.error)
+        assert (await answer_of(reader))[0].startswith(b"HTTP/1.1 404 ")
+        writer.close()
+
+
+@in_loop
+async def test_a_handshake_behind_a_step_is_not_made_and_the_step_is_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    async with fronting(tmp_path) as running:
+        engine = running.engine
+        fail, engine.error = engine.fail, SessionNotFound("")
+        monkeypatch.setattr(engine, "fail", lambda *_: None)
+        reader, writer = await opened(running)
+        writer.write(request() + HANDSHAKE)
+        (call,) = await engine.received(1)
+        fail(call.number, engine.error)
+        head, _ = await answer_of(reader)
+        assert head.startswith(b"HTTP/1.1 404 ") and b"connection: close" in head
+        assert await reader.read() == b""
+        writer.close()
+
+
+@in_loop
+async def test_a_step_behind_one_that_was_refused_at_once_outlives_the_keep_alive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("service.front.KEEP_ALIVE_S", 0.05)
+    async with fronting(tmp_path) as running:
+        engine = running.engine
+        fail, engine.error = engine.fail, SessionNotFound("")
+        monkeypatch.setattr(engine, "fail", lambda *_: None)
+        reader, writer = await opened(running)
+        writer.write(request(b"{") + request())
+        assert (await answer_of(reader))[0].startswith(b"HTTP/1.1 400 ")
+        (call,) = await engine.received(1)
+        await asyncio.sleep(0.15)
+        fail(call.number, engine.error)
+        assert (await answer_of(reader))[0].startswith(b"HTTP/1.1 404 ")
+        assert await reader.read() == b""  # and then it is closed for its rest
+        writer.close()
+
+
+@in_loop
+async def test_a_head_too_long_is_told_before_its_body_has_come(tmp_path: Path):
+    async with fronting(tmp_path) as running:
+        granted(running)
+        for before in (b"", request()):
+            reader, writer = await opened(running)
+            if before:
+                writer.write(before)
+                await answer_of(reader)
+            sent = request(STEP, SESSION, "a: " + "x" * 140_000)
+            writer.write(sent[: -len(STEP)])
+            assert (await answer_of(reader))[0].startswith(b"HTTP/1.1 431 ")
+            writer.close()
+
+
+@in_loop
+async def test_a_server_that_stops_answers_a_step_whose_body_is_still_to_come(tmp_path: Path):
+    async with fronting(tmp_path) as running:
+        granted(running)
+        reader, writer = await opened(running)
+        sent = request()
+        writer.write(sent[:-10])
+        while not any(connection._hit for connection in running.connections):
+            await asyncio.sleep(0.001)
+        for connection in list(running.connections):
+            connection.shutdown()
+        writer.write(sent[-10:])
+        head, _ = await answer_of(reader)
+        assert head.startswith(b"HTTP/1.1 200 ") and b"connection: close" in head
+        writer.close()
+
+
+@in_loop
+async def test_an_answered_connection_keeps_nothing_of_its_step(tmp_path: Path):
+    async with fronting(tmp_path) as running:
+        granted(running)
+        reader, writer = await opened(running)
+        writer.write(request())
+        await answer_of(reader)
+        (connection,) = running.connections
+        kept = connection.cycle
+        assert connection._hot_cycle is None and connection._hot_body == []
+        assert kept._asked is kept._scope is kept._pending is None and kept._head == {}
+        writer.close()
+
+
+@in_loop
+async def test_of_two_request_ids_the_first_counts_on_both_ways(tmp_path: Path):
+    async with fronting(tmp_path) as running:
+        granted(running)
+        reader, writer = await opened(running)
+        for more in ((), ("origin: http://localhost",)):
+            writer.write(request(STEP, SESSION, "x-request-id: a", "x-request-id: b", *more))
+            assert b"x-request-id: a\r\n" in (await answer_of(reader))[0]
         writer.close()
 
 

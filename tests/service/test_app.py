@@ -92,6 +92,7 @@ def test_the_schema_tells_bodies_headers_and_problems(client: httpx.Client):
     assert {p["name"] for p in steps["parameters"]} == {
         "session_id",
         "Idempotency-Key",
+        "Priority",
         "If-Match",
     }
     assert set(steps["responses"]) >= {"200", "400", "404", "410", "412", "413", "422", "429"}

@@ -39,7 +39,7 @@ def test_sessions_that_are_begun_moved_and_ended_along_the_links_answer_as_told(
     # Loading models gives nothing to go on with.
     unlinked = ("--exclude-operation-id", "reload_models")
     answers = run(
-        fuzzed, tmp_path, 150, "--phases", "stateful", *NO_EVENTS, *unlinked, narrow="model"
+        fuzzed, tmp_path, 250, "--phases", "stateful", *NO_EVENTS, *unlinked, narrow="model"
     )
     moved = {"step_session", "reset_session", "restore_session", "migrate_session", "end_session"}
     made = {"create_session", "fork_session", "keep_snapshot"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from service.errors import SessionNotFound
 from service.requests import Sequence, Steps
 from service.results import StepsResult
 from tests.service.fake_engine import in_uvloop as in_loop
-from tests.service.fronting import Fronting, fronting
+from tests.service.fronting import Fronting, RefusingEngine, fronting
 from tests.service.serving import ROW
 
 SESSION = "/v1/sessions/abc/steps"
@@ -45,6 +46,13 @@ def granted(running: Fronting) -> Fronting:
     running.engine.granted |= {Steps: DONE, Sequence: DONE}
     running.engine.error = SessionNotFound("no such session")
     return running
+
+
+def held(engine: RefusingEngine, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Nobody is answered but by what this returns: an error, by the number of the call."""
+    fail, engine.error = engine.fail, SessionNotFound("")
+    monkeypatch.setattr(engine, "fail", lambda *_: None)
+    return lambda number: fail(number, engine.error)
 
 
 def request(body: bytes = STEP, path: str = SESSION, *headers: str) -> bytes:
@@ -147,14 +155,13 @@ async def test_a_server_that_stops_answers_what_is_under_way_and_closes(
 ):
     async with fronting(tmp_path) as running:
         engine = running.engine
-        fail, engine.error = engine.fail, SessionNotFound("")
-        monkeypatch.setattr(engine, "fail", lambda *_: None)
+        fail = held(engine, monkeypatch)
         reader, writer = await opened(running)
         writer.write(request())
         (call,) = await engine.received(1)
         for connection in list(running.connections):
             connection.shutdown()
-        fail(call.number, engine.error)
+        fail(call.number)
         head, _ = await answer_of(reader)
         assert b"connection: close\r\n" in head.lower() and await reader.read() == b""
         writer.close()
@@ -191,8 +198,7 @@ async def test_what_stands_behind_a_step_of_a_client_that_goes_hurts_nobody_else
 ):
     async with fronting(tmp_path) as running:
         engine = running.engine
-        fail, engine.error = engine.fail, SessionNotFound("")
-        monkeypatch.setattr(engine, "fail", lambda *_: None)
+        fail = held(engine, monkeypatch)
         reader, writer = await opened(running)
         writer.write(request())
         (other,) = await engine.received(1)
@@ -200,12 +206,12 @@ async def test_what_stands_behind_a_step_of_a_client_that_goes_hurts_nobody_else
         gone.write(request() + behind)
         mine = (await engine.received(2))[1]
         gone.transport.abort()  # which nobody sees while what is behind waits unread
-        fail(mine.number, engine.error)
-        fail(other.number, engine.error)
+        fail(mine.number)
+        fail(other.number)
         assert (await answer_of(reader))[0].startswith(b"HTTP/1.1 404 ")
         assert running.state.link.connected and running.state.metrics.in_flight == 0
         writer.write(request())
-        fail((await engine.received(3))[2].number, engine.error)
+        fail((await engine.received(3))[2].number)
         assert (await answer_of(reader))[0].startswith(b"HTTP/1.1 404 ")
         writer.close()
 
@@ -216,12 +222,11 @@ async def test_a_handshake_behind_a_step_is_not_made_and_the_step_is_answered(
 ):
     async with fronting(tmp_path) as running:
         engine = running.engine
-        fail, engine.error = engine.fail, SessionNotFound("")
-        monkeypatch.setattr(engine, "fail", lambda *_: None)
+        fail = held(engine, monkeypatch)
         reader, writer = await opened(running)
         writer.write(request() + HANDSHAKE)
         (call,) = await engine.received(1)
-        fail(call.number, engine.error)
+        fail(call.number)
         head, _ = await answer_of(reader)
         assert head.startswith(b"HTTP/1.1 404 ") and b"connection: close" in head
         assert await reader.read() == b""
@@ -235,14 +240,13 @@ async def test_a_step_behind_one_that_was_refused_at_once_outlives_the_keep_aliv
     monkeypatch.setattr("service.front.KEEP_ALIVE_S", 0.05)
     async with fronting(tmp_path) as running:
         engine = running.engine
-        fail, engine.error = engine.fail, SessionNotFound("")
-        monkeypatch.setattr(engine, "fail", lambda *_: None)
+        fail = held(engine, monkeypatch)
         reader, writer = await opened(running)
         writer.write(request(b"{") + request())
         assert (await answer_of(reader))[0].startswith(b"HTTP/1.1 400 ")
         (call,) = await engine.received(1)
         await asyncio.sleep(0.15)
-        fail(call.number, engine.error)
+        fail(call.number)
         assert (await answer_of(reader))[0].startswith(b"HTTP/1.1 404 ")
         assert await reader.read() == b""  # and then it is closed for its rest
         writer.close()

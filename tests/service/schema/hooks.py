@@ -64,7 +64,9 @@ def to_msgpack(context: Any, value: Any) -> bytes:
 def to_safetensors(context: Any, value: Any) -> bytes:
     """A body of bytes as it is; where the document is narrowed, a state that the model has."""
     if "model" in NARROW:
-        return server.get(f"/v1/sessions/{LIVE}/state").content
+        if server.get(f"/v1/sessions/{LIVE}").is_error:  # a walk may have found and ended it
+            _begin()
+        return server.get(f"/v1/sessions/{LIVE}/state").raise_for_status().content
     return serialize_binary(value)
 
 

@@ -32,6 +32,7 @@ def run(
     *arguments: str,
     document: Path | None = None,
     narrow: str = "",
+    seed: str = SEED,
 ) -> Counter[Answer]:
     """Ask what a document describes: the server's own or a file. Fails where a check does.
 
@@ -41,7 +42,7 @@ def run(
     command = [
         sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIG), "run",
         str(document or f"{server.url}/schema/openapi.json"), "--url", server.url,
-        "--seed", SEED, "--max-examples", EXAMPLES or str(examples), 
+        "--seed", seed, "--max-examples", EXAMPLES or str(examples), 
         "--max-failures", "10", *arguments,
     ]  # fmt: skip
     told = {
@@ -53,7 +54,7 @@ def run(
     ended = subprocess.run(
         command, env=environ(**told), cwd=folder, capture_output=True, text=True, check=False
     )
-    assert ended.returncode == 0, f"seed {SEED}:\n{ended.stdout}{ended.stderr}"
+    assert ended.returncode == 0, f"seed {seed}:\n{ended.stdout}{ended.stderr}"
     lines = (line.split() for line in tally.read_text().splitlines())
     return Counter(Answer(name, mode, int(status)) for name, mode, status in lines)
 

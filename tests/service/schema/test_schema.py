@@ -1,10 +1,11 @@
 """schemathesis against a real server: what it does is what its OpenAPI document says."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 from tests.service.schema import v2
-from tests.service.schema.runs import Answer, done, run
+from tests.service.schema.runs import SEED, Answer, done, run
 from tests.service.serving import Server
 
 BY_OPERATION = ("--phases", "coverage,fuzzing")
@@ -38,12 +39,22 @@ def test_sessions_that_are_begun_moved_and_ended_along_the_links_answer_as_told(
 ):
     # Loading models gives nothing to go on with.
     unlinked = ("--exclude-operation-id", "reload_models")
-    answers = run(
-        fuzzed, tmp_path, 250, "--phases", "stateful", *NO_EVENTS, *unlinked, narrow="model"
-    )
     moved = {"step_session", "reset_session", "restore_session", "migrate_session", "end_session"}
     made = {"create_session", "fork_session", "keep_snapshot"}
-    assert moved | made | {"describe_session", "read_memory", "read_history"} <= set(done(answers))
+    wanted = moved | made | {"describe_session", "read_memory", "read_history"}
+    answers = Counter[Answer]()
+    # What a walk comes by is chance: most go along every link, and eight together surely do.
+    for walk in range(8):
+        folder = tmp_path / str(walk)
+        folder.mkdir()
+        seed = str(int(SEED) + walk)
+        answers += run(
+            fuzzed, folder, 250, "--phases", "stateful", *NO_EVENTS, *unlinked,
+            narrow="model", seed=seed,
+        )  # fmt: skip
+        if wanted <= set(done(answers)):
+            break
+    assert wanted <= set(done(answers))
     assert sum(done(answers).values()) > 0.5 * answers.total()
 
 

@@ -29,7 +29,8 @@ from service.engine.compiled import (
     torch_version,
 )
 from service.engine.runtime import BackendError, Runtime
-from service.settings import Settings, SettingsError
+from service.environ import SettingsError
+from service.settings import Settings
 
 NO_OTHERS = 0o700
 

@@ -8,8 +8,9 @@ import ssl
 from ipaddress import ip_address
 from pathlib import Path
 
+from service.environ import SettingsError
 from service.keys import read_file
-from service.settings import Settings, SettingsError
+from service.settings import Settings
 
 
 def check(settings: Settings) -> None:

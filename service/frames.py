@@ -30,6 +30,11 @@ class FrameReader(Generic[T]):
         Raises ValueError for one longer than allowed, msgspec.DecodeError for one that is no `T`.
         """
         buffer = self._buffer
+        length = int.from_bytes(data[:LENGTH_BYTES], "little")
+        whole = len(data) == LENGTH_BYTES + length <= LENGTH_BYTES + self._max_bytes
+        if whole and not buffer:  # as nearly always
+            yield self._decoder.decode(memoryview(data)[LENGTH_BYTES:])
+            return
         buffer += data
         while len(buffer) >= LENGTH_BYTES:
             length = int.from_bytes(buffer[:LENGTH_BYTES], "little")

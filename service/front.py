@@ -15,8 +15,9 @@ from service import lifeline, logs
 from service.app import create_app
 from service.bounded_http import BoundedHttp
 from service.bounded_socket import BoundedSocket
+from service.environ import SettingsError
 from service.front_state import KEY
-from service.settings import Settings, SettingsError
+from service.settings import Settings
 
 KEEP_ALIVE_S = 75
 PING_S, PONG_S = 20.0, 60.0  # of a WebSocket; while it is full, nothing is read from it

@@ -20,7 +20,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from service.settings import SettingsError
+from service.environ import SettingsError
 
 Scope = Literal["read", "step", "admin"]
 SCOPES: tuple[Scope, ...] = ("read", "step", "admin")

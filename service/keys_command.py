@@ -19,8 +19,8 @@ from time import time
 
 import msgspec
 
+from service.environ import SettingsError
 from service.keys import FORMAT, SCOPES, TENANT_PATTERN, Key, KeyFile, read_file, sha256
-from service.settings import SettingsError
 
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 SPAN = re.compile(r"([1-9][0-9]{0,8})([smhd])")

@@ -106,7 +106,7 @@ class EngineLink(asyncio.Protocol):
     ) -> Pending:
         """Send a request whose outcome `done` is told once, in a later turn of the loop: the raw
         result or an NtmError. Raises EngineUnavailable."""
-        if self._transport is None:
+        if self._transport is None or self._transport.is_closing():
             raise EngineUnavailable("the engine is away, the request was not run; try again")
         loop, timeout_s = asyncio.get_running_loop(), timeout_s or self.timeout_s
         self._number += 1
@@ -135,7 +135,7 @@ class EngineLink(asyncio.Protocol):
     def _flush(self) -> None:
         """Send what one turn of the loop has gathered, as one frame where it fits."""
         calls, self._outbox = self._outbox, []
-        if self._transport is None or not calls:
+        if self._transport is None or self._transport.is_closing() or not calls:
             return
         frames, too_large = frames_of(calls)
         for call in too_large:

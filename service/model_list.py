@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 from export.bundle import BundleError, read_bundle
+from service.environ import SettingsError
 from service.folders import find_bundles
-from service.settings import Settings, SettingsError
+from service.settings import Settings
 
 COLUMNS = ("name", "version", "family", "task", "input", "output", "files", "folder")
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import difflib
-import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 import msgspec
 from msgspec import Meta
+
+from service.environ import SettingsError, meta_of, parse, text_of
 
 PREFIX = "NTM_"
 ENGINE_SOCKET = "NTM_ENGINE_SOCKET"  # internal: from the supervisor to its children
@@ -18,10 +19,6 @@ OTHERS = frozenset({LIFELINE_FD, "NTM_URL", "NTM_API_KEY"})  # the latter two ar
 ZOO = str(Path(__file__).resolve().parent.parent / "model" / "zoo")
 DAY_S = 86_400.0
 YEAR_S = 366 * DAY_S
-
-
-class SettingsError(Exception):
-    """A setting that cannot be used. Says which variable, what was expected and what it got."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -313,13 +310,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             name = variable.removeprefix(PREFIX).lower()
             if name not in cls.__struct_fields__ or variable != variable_of(name):
                 raise SettingsError(_unknown(variable))
-            values[name] = _parse(variable, text, _HINTS[name])
+            values[name] = parse(variable, text, _HINTS[name])
         return cls(**values)
 
     def to_env(self) -> dict[str, str]:
         """The variables that give these settings again."""
         return {
-            variable_of(name): _text(getattr(self, name), _HINTS[name])
+            variable_of(name): text_of(getattr(self, name), _HINTS[name])
             for name in self.__struct_fields__
             if name != "engine_socket" or self.engine_socket
         }
@@ -338,60 +335,12 @@ def table() -> list[tuple[str, str, str]]:
     return [
         (
             variable_of(field.name),
-            _text(field.default, _HINTS[field.name]) or "none",
-            _meta(_HINTS[field.name]).description or "",
+            text_of(field.default, _HINTS[field.name]) or "none",
+            meta_of(_HINTS[field.name]).description or "",
         )
         for field in msgspec.structs.fields(Settings)
         if variable_of(field.name) != ENGINE_SOCKET
     ]
-
-
-def _meta(hint: Any) -> Meta:
-    return hint.__metadata__[0]
-
-
-def _parse(variable: str, text: str, hint: Any) -> Any:
-    value: Any = text.strip()
-    if get_origin(hint.__origin__) is tuple:
-        separator = _separator(hint)
-        if separator == os.pathsep and "://" in text:
-            raise SettingsError(
-                f"{variable}: expected folders of this machine, got {text!r}: nothing is fetched"
-            )
-        parts = value.split(separator)
-        value = [part.strip() for part in parts if part.strip()]
-    try:
-        return msgspec.convert(value, hint, strict=False)
-    except msgspec.ValidationError:
-        raise SettingsError(f"{variable}: expected {_expected(hint)}, got {text!r}") from None
-
-
-def _expected(hint: Any) -> str:
-    bare, meta = hint.__origin__, _meta(hint)
-    if get_origin(bare) is Literal:
-        return "one of " + ", ".join(get_args(bare))
-    if bare is bool:
-        return "0 or 1"
-    if meta.pattern is not None:
-        return meta.title or meta.pattern
-    if bare is str or get_origin(bare) is tuple:
-        return "something that is not empty"
-    kind = "a whole number" if bare is int else "a number"
-    least = f"above {meta.gt:g}" if meta.gt is not None else f"from {meta.ge:g}"
-    return f"{kind} {least}" + ("" if meta.le is None else f" to {meta.le:.15g}")
-
-
-def _separator(hint: Any) -> str:
-    """What stands between the parts of a list."""
-    return (_meta(hint).extra or {}).get("separator", os.pathsep)
-
-
-def _text(value: Any, hint: Any) -> str:
-    if isinstance(value, tuple):
-        return _separator(hint).join(cast("tuple[str, ...]", value))
-    if isinstance(value, bool):
-        return "1" if value else "0"
-    return str(value).removesuffix(".0")
 
 
 def _unknown(variable: str) -> str:

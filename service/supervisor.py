@@ -23,8 +23,9 @@ from pathlib import Path
 
 from service import exposure, logs, tracing
 from service.announce import announcement, wait_until_ready
+from service.environ import SettingsError
 from service.grpc.port import hold
-from service.settings import ENGINE_SOCKET, LIFELINE_FD, PREFIX, Settings, SettingsError, table
+from service.settings import ENGINE_SOCKET, LIFELINE_FD, PREFIX, Settings, table
 
 BACKLOG = 2048
 SOCKET_PATH_BYTES = 100  # what every system allows for a Unix socket's path

@@ -6,7 +6,8 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from service.settings import Settings, SettingsError
+from service.environ import SettingsError
+from service.settings import Settings
 
 if TYPE_CHECKING:
     from service.spans import Tracer

@@ -102,6 +102,14 @@ class Engine:
             log.exception("a call failed")
             ticket.fail(Internal(f"the call failed: {type(error).__name__}"))
 
+    def gather(self) -> None:
+        """Calls come that came together; see `Stepper`."""
+        self._stepper.gather()
+
+    def run_gathered(self) -> None:
+        """Those were all; see `Stepper`."""
+        self._stepper.run_gathered()
+
     def cancel(self, ticket: Ticket) -> None:
         """The client has gone: give its job up, unless others wait for it or it is committing."""
         self._stepper.cancel(ticket)

@@ -59,6 +59,8 @@ class Host:
         self.verify: Callable[[Job], None] | None = None
         self.evicted: Callable[[Session, str], None] | None = None  # told of each, and why
         self.tracer: StepTracer | None = None
+        self._waited: list[float] = []  # seconds from a job's admission to its first batch
+        self._ran: list[tuple[int, int, float, str]] = []  # batches; see EngineMetrics.ticked
         self.watch = [i for i, t in enumerate(runtime.spec) if t.role in WATCHED_ROLES]
 
     @property
@@ -94,6 +96,18 @@ class Host:
             for job in batch:
                 self.give_up(job, Internal(f"the step failed: {type(error).__name__}"))
             return True, []
+
+    def count(self) -> None:
+        """Count what has run since the last time: answers do not wait for that."""
+        name = self.manifest.name
+        for waited in self._waited:
+            self.metrics.queued(name, waited)
+            self.statistics.queued(waited)
+        for size, rows, took, limit in self._ran:
+            self.metrics.ticked(name, size, rows, took, limit)
+            self.statistics.ticked(size, rows, took)
+        self._waited.clear()
+        self._ran.clear()
 
     def commit(self, job: Job) -> None:
         """The job's working state is now its session's."""
@@ -168,9 +182,7 @@ class Host:
             self.give_up(job, Internal(f"placing the session failed: {type(error).__name__}"))
             return False
         if placed:
-            waited = monotonic() - job.admitted_at
-            self.metrics.queued(self.manifest.name, waited)
-            self.statistics.queued(waited)
+            self._waited.append(monotonic() - job.admitted_at)
             if job.phases is not None:
                 job.phases.enter("step")
         return placed
@@ -197,7 +209,8 @@ class Host:
         return False
 
     def _run(self, batch: list[Job], rows: int) -> list[Job]:
-        x = np.stack([job.rows[job.done : job.done + rows] for job in batch])
+        x = np.concatenate([job.rows[job.done : job.done + rows] for job in batch])
+        x = x.reshape(len(batch), rows, -1)
         src = [self._source(job) for job in batch]
         dst = [job.working or INITIAL for job in batch]
         watch = self.watch if any(job.trace for job in batch) else []
@@ -208,9 +221,7 @@ class Host:
             with self.tracer.batch(self.manifest, batch, rows):
                 out = self.runtime.step(src, dst, x, watch)
         took = monotonic() - begun
-        limit = self.scheduler.limit
-        self.metrics.ticked(self.manifest.name, len(batch), rows, took, limit)
-        self.statistics.ticked(len(batch), rows, took)
+        self._ran.append((len(batch), rows, took, self.scheduler.limit))
         finite = np.isfinite(out.y)
         sound = bool(finite.all())  # of one row alone, looking at each takes four times as long
         finished: list[Job] = []

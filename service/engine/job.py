@@ -125,15 +125,15 @@ class Job:
 
     def reply(self, result: Any) -> None:
         """Answer everybody who waits."""
-        self.host.statistics.finished(self.admitted_at, ok=True)
         for ticket in self.leave():
             ticket.reply(result)
+        self.host.statistics.finished(self.admitted_at, ok=True)
 
     def fail(self, error: NtmError) -> None:
         """Tell everybody who waits."""
-        self.host.statistics.finished(self.admitted_at, ok=False)
         for ticket in self.leave(error):
             ticket.fail(error)
+        self.host.statistics.finished(self.admitted_at, ok=False)
 
 
 def make_job(

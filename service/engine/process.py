@@ -73,6 +73,7 @@ class FrontConnection(asyncio.Protocol):
         self._reader = FrameReader(list[Call])
         self._tickets: dict[int, FrontTicket] = {}
         self._outbox: list[Reply] = []
+        self._gathering = False
         self._transport: asyncio.WriteTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -90,6 +91,8 @@ class FrontConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
+        self._engine.gather()
+        self._gathering = True
         try:
             for calls in self._reader.feed(data):
                 for call in calls:
@@ -98,6 +101,9 @@ class FrontConnection(asyncio.Protocol):
             log.exception("a front sent what is no frame of calls")
             if self._transport is not None:
                 self._transport.close()
+        self._engine.run_gathered()
+        self._gathering = False
+        self._flush()  # what was answered at once, while others of these go on
 
     def close(self) -> None:
         """Send what is left to send, then close."""
@@ -106,11 +112,13 @@ class FrontConnection(asyncio.Protocol):
             self._transport.close()
 
     def answer(self, reply: Reply) -> None:
-        """Send a reply with the others of this turn."""
+        """Send a reply with the others of this turn; at once where no other can come."""
         self._tickets.pop(reply.number, None)
-        if not self._outbox:
+        if not self._outbox and self._tickets and not self._gathering:
             asyncio.get_running_loop().call_soon(self._flush)
         self._outbox.append(reply)
+        if not self._tickets:
+            self._flush()
 
     def _begin(self, call: Call) -> None:
         if call.cancel:
@@ -126,7 +134,7 @@ class FrontConnection(asyncio.Protocol):
 
     def _flush(self) -> None:
         replies, self._outbox = self._outbox, []
-        if self._transport is None or not replies:
+        if self._transport is None or self._transport.is_closing() or not replies:
             return
         frames, too_long = frames_of(replies)
         if too_long:

@@ -98,6 +98,8 @@ def _settle(life: Lifecycle, job: Job, change: Change, outcome: Outcome) -> None
 def _committed(life: Lifecycle, job: Job, session: Session, change: Change, record: Record) -> None:
     if job.before:
         life.begun(session)
+    # First of all: who waits alone has the answer on its way while the rest is done.
+    job.reply(result_of(session, record, job.trace_arrays() if job.trace else None))
     if change.ended is not None:
         job.host.release(job)
         life.drop(session, gone(session.row.id, change.ended))
@@ -110,7 +112,6 @@ def _committed(life: Lifecycle, job: Job, session: Session, change: Change, reco
     else:  # what was held of the session has been let go of meanwhile
         job.host.release(job)
         life.overtaken(change.row)
-    job.reply(result_of(session, record, job.trace_arrays() if job.trace else None))
 
 
 def _repeat(job: Job, session: Session, record: Record) -> None:

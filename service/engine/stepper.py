@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import logging
+from collections.abc import Coroutine, Sequence
 from contextvars import Context
 from time import monotonic
+from typing import Any
 
 from service.engine.commit import result_of
 from service.engine.host import Host
@@ -17,12 +19,13 @@ from service.engine.refused import key_reused, mismatch
 from service.engine.scheduler import Full, TenantFull
 from service.engine.sessions import Session
 from service.engine.settlement import settle
-from service.engine.tasks import Tasks
+from service.engine.tasks import Tasks, at_once
 from service.errors import ClientGone, DeadlineExceeded, QueueFull
 from service.requests import Predict, Steps
 from service.settings import Settings
 from service.store.store import Change, Store
 
+log = logging.getLogger("ntm.engine")
 LATE_S = 0.005  # after a deadline, so that those that are close together go together
 NOBODYS = Context()  # a tick is of many requests: its log lines carry the id of none
 
@@ -36,7 +39,8 @@ class Stepper:
         self.life = Lifecycle(settings, store, metrics, self._run_anew)
         self._tasks = tasks
         self.opening: set[Ticket] = set()  # of steps whose session is being loaded
-        self._kicked = False
+        self._kicked = False  # a tick is due
+        self._gathering = self._held = False  # it waits for the rest of what came at once
         self._alarm: asyncio.TimerHandle | None = None  # when deadlines are looked at next
         self._alarm_at = 0.0
 
@@ -104,6 +108,17 @@ class Stepper:
             if isinstance(job.request, Steps):
                 self._open(job.request, job.deadline - monotonic(), ticket, fresh=True)
 
+    def gather(self) -> None:
+        """Calls come that came together: their rows run in one batch, after `run_gathered`."""
+        self._gathering = True
+
+    def run_gathered(self) -> None:
+        """Those were all: run their rows, unless a tick is due soon anyway. Waiting for others
+        would cost a step that is alone more than its share of the batch could gain it."""
+        held, self._gathering, self._held = self._held, False, False
+        if held:
+            self._tick()
+
     def _run_anew(self, session: Session) -> None:
         """The store is ahead of this engine: forget the session and take its steps in again,
         which looks each one's key up and holds each one's If-Match against what is stored."""
@@ -154,26 +169,43 @@ class Stepper:
         self._watch(job.deadline)
 
     def _kick(self) -> None:
-        if not self._kicked:
-            self._kicked = True
+        if self._kicked:
+            return
+        self._kicked = True
+        if self._gathering:
+            self._held = True
+        else:
             asyncio.get_running_loop().call_soon(self._tick, context=NOBODYS)
 
     def _tick(self) -> None:
         """One batch of each model that has work; the loop reads new calls between two ticks."""
         self._kicked = False
         for host in self.life.hosts.values():
-            if not host.scheduler.ready:
-                continue
-            ran, finished = host.tick()
-            for job in finished:
-                job.committing = True
-            if finished:
-                self._tasks.begin(self._settle(host, finished))
-            if ran and host.scheduler.ready:
-                self._kick()
+            if host.scheduler.ready:
+                try:
+                    self._run(host)
+                except Exception:  # a defect must not cost other models their tick
+                    log.exception("a tick of %s failed", host.manifest.name)
 
-    async def _settle(self, host: Host, finished: list[Job]) -> None:
-        await settle(self.life, host, finished)
+    def _run(self, host: Host) -> None:
+        ran, finished = host.tick()
+        for job in finished:
+            job.committing = True
+        if finished:
+            self._settle(host, finished)
+        host.count()
+        if ran and host.scheduler.ready:
+            self._kick()
+
+    def _settle(self, host: Host, finished: list[Job]) -> None:
+        work = settle(self.life, host, finished)
+        if self.life.store.instant:
+            at_once(work)
+        else:
+            self._tasks.begin(self._settle_later(work))
+
+    async def _settle_later(self, work: Coroutine[Any, Any, None]) -> None:
+        await work
         self._kick()
 
     def _watch(self, deadline: float) -> None:

@@ -37,6 +37,19 @@ class Tasks:
         self.begin(_guarded(ticket, work))
 
 
+def at_once(work: Coroutine[Any, Any, None]) -> None:
+    """Do what waits for nothing: a task and a turn of the loop would cost more than the work.
+
+    Raises RuntimeError for what does wait.
+    """
+    try:
+        work.send(None)
+    except StopIteration:
+        return
+    work.close()
+    raise RuntimeError("expected work that waits for nothing")
+
+
 async def _guarded(ticket: Ticket, work: Coroutine[Any, Any, None]) -> None:
     request_ids.current.set(ticket.request_id)  # of this task alone
     try:

@@ -9,7 +9,8 @@ import errno
 import importlib.util
 import socket
 
-from service.settings import Settings, SettingsError
+from service.environ import SettingsError
+from service.settings import Settings
 
 PACKAGES = {"grpc": "grpcio", "google.protobuf": "protobuf"}
 

@@ -66,6 +66,7 @@ class MemoryStore:
 
     name = "memory"
     shared = False
+    instant = True
     bell = None
 
     def __init__(self, retention: Retention | None = None) -> None:

@@ -90,6 +90,7 @@ class RedisStore:
 
     name = "redis"
     shared = True
+    instant = False
 
     def __init__(self, link: Link, scripts: Sequence[str], retention: Retention) -> None:
         self._link, self._index, self._retention = link, Index(link), retention

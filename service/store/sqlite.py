@@ -110,6 +110,7 @@ class SqliteStore:
 
     name = "sqlite"
     shared = False
+    instant = False
     bell = None
 
     def __init__(self, parts: Parts, durability: Durability, retention: Retention) -> None:

@@ -194,11 +194,13 @@ class Store(Protocol):
     """Sessions that outlive their slot. Every call is atomic a session; none blocks the loop.
 
     shared: other servers may write to it too, so what an engine holds can be out of date.
+    instant: `commit` waits for nothing.
     Every method may raise StoreUnavailable.
     """
 
     name: str
     shared: bool
+    instant: bool
 
     @property
     def bell(self) -> Bell | None:

@@ -10,7 +10,8 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from service.settings import Settings, SettingsError
+from service.environ import SettingsError
+from service.settings import Settings
 from tests.security.wire import exchange, request, statuses
 from tests.service.serving import Server, launched
 

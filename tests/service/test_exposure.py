@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from service.environ import SettingsError
 from service.exposure import check, is_loopback
-from service.settings import Settings, SettingsError
+from service.settings import Settings
 from tests.service.keyed import new_key
 
 

@@ -11,8 +11,8 @@ import msgspec
 import pytest
 
 from service import keys
+from service.environ import SettingsError
 from service.keys import FORMAT, LOOK_S, Identity, KeyFile, Keyring, read_file, sha256
-from service.settings import SettingsError
 from tests.service.keyed import new_key, revoke
 
 

@@ -3,7 +3,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from service.settings import ZOO, Settings, SettingsError, table, variable_of
+from service.environ import SettingsError
+from service.settings import ZOO, Settings, table, variable_of
 
 FIELDS = Settings.__struct_fields__
 

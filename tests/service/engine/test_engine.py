@@ -28,6 +28,8 @@ from tests.service.engine.driver import Driver, Floats, codes, rows_of, until
 class Held(MemoryStore):
     """A memory store whose commits of steps wait to be let through, or go wrong."""
 
+    instant = False
+
     def __init__(self) -> None:
         super().__init__()
         self.gate = asyncio.Event()

@@ -231,6 +231,7 @@ async def test_a_delete_whose_answer_is_slow_spares_the_sessions_successor(
     make_driver: MakeDriver,
 ) -> None:
     class Slow(MemoryStore):
+        instant = False
         gate = asyncio.Event()
         waiting = 0
 

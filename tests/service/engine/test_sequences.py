@@ -48,6 +48,7 @@ class Shared(MemoryStore):
     """A memory store for several engines, whose commits wait to be let through, or go wrong."""
 
     shared = True
+    instant = False
 
     def __init__(self) -> None:
         super().__init__()

@@ -175,6 +175,8 @@ async def test_a_revision_that_the_store_has_not_is_reported(driver: Driver):
 class HeldStore(MemoryStore):
     """A store whose commits wait until they are let through."""
 
+    instant = False
+
     def __init__(self) -> None:
         super().__init__()
         self.through = asyncio.Event()

@@ -14,8 +14,9 @@ from typing import Any
 import grpc
 import pytest
 
+from service.environ import SettingsError
 from service.grpc.port import hold
-from service.settings import Settings, SettingsError
+from service.settings import Settings
 from tests.service.grpc.conftest import kept_port, request, rows, service_pb2, unary
 from tests.service.grpc.test_stream import first_and_next, stream
 from tests.service.serving import STOP_S, environ, launched, served, until

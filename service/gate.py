@@ -99,11 +99,10 @@ class Gate:
         """Who comes with this key. Raises Unauthenticated, Forbidden and RateLimited."""
         if self.keyring is None:
             return ANYONE
-        kind, _, key = authorization.partition(b" ")
-        found = self.keyring.identify(key.strip()) if kind.lower() == b"bearer" else None
+        found = self._named(self.keyring, authorization)
         if found is None:
             got = "a key that is unknown, revoked or expired" if authorization else "none"
-            if authorization and kind.lower() != b"bearer":
+            if authorization and not _is_bearer(authorization):
                 got = "another scheme"
             raise _unauthenticated(got)
         self._charge(found)
@@ -114,6 +113,11 @@ class Gate:
                 expected=scope, got=sorted(found.scopes),
             )  # fmt: skip
         return found
+
+    def knows(self, head: Head) -> bool:
+        """Is a request with these headers somebody's? Counts for nothing, and lets nobody in."""
+        authorization = head.get(b"authorization", b"")
+        return self.keyring is None or self._named(self.keyring, authorization) is not None
 
     def again(self, identity: Identity) -> None:
         """One more request of somebody who was let in, over what stays open. Raises
@@ -126,6 +130,10 @@ class Gate:
         """Raises Unauthenticated where the key of somebody who was let in is in force no longer."""
         if self.keyring is not None and not self.keyring.stands(identity):
             raise _unauthenticated("a key that is revoked or has expired meanwhile")
+
+    def _named(self, keyring: Keyring, authorization: bytes) -> Identity | None:
+        key = authorization.partition(b" ")[2].strip()
+        return keyring.identify(key) if _is_bearer(authorization) else None
 
     def _charge(self, identity: Identity) -> None:
         wait_s = self._rates.take(identity.tenant)
@@ -160,6 +168,10 @@ def _netloc(origin: str) -> str | None:
         return urlsplit(origin).netloc.lower()
     except ValueError:
         return None
+
+
+def _is_bearer(authorization: bytes) -> bool:
+    return authorization.partition(b" ")[0].lower() == b"bearer"
 
 
 def _unauthenticated(got: str) -> NtmError:

@@ -64,6 +64,8 @@ def _infer(
     front: FrontState, admit: Callable[[], Identity], head: Head, path: Match, data: bytes
 ) -> Asked | None:
     """What is no sequence's row, or is wrong in any way, is Litestar's."""
+    if not front.gate.knows(head):  # nobody's body is read before his key is
+        return None
     try:
         header = binary.header_of(head.get(LENGTH), len(data))
         if header == 0 or b"content-encoding" in head:

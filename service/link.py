@@ -1,4 +1,5 @@
-"""The asyncio client of the engine: one socket, one future a call, one frame a loop turn."""
+"""The asyncio client of the engine: one socket, one future a call, one frame a loop turn, but
+for a call that is alone."""
 
 from __future__ import annotations
 
@@ -113,8 +114,11 @@ class EngineLink(asyncio.Protocol):
         trace = "" if self._tracer is None else self._tracer.current()
         call = Call(self._number, request, timeout_s, request_id=request_id, trace=trace)
         pending = Pending(call, loop.time() + timeout_s + GRACE_S, done, receive)
+        alone = not self._pending
         self._pending[self._number] = pending
         self._enqueue(call)
+        if alone:  # nobody else's rows are under way, to share a frame and a batch with
+            self._flush()
         if not self._sweeping:
             self._sweeping = True
             loop.call_later(SWEEP_S, self._sweep)
@@ -138,8 +142,9 @@ class EngineLink(asyncio.Protocol):
         if self._transport is None or self._transport.is_closing() or not calls:
             return
         frames, too_large = frames_of(calls)
-        for call in too_large:
-            self._resolve(call.number, BodyTooLarge("the request holds more than one frame can"))
+        for call in too_large:  # later: its caller may be in `submit` still
+            error = BodyTooLarge("the request holds more than one frame can")
+            asyncio.get_running_loop().call_soon(self._resolve, call.number, error)
         for call in calls:
             if pending := self._pending.get(call.number):
                 pending.sent = True

@@ -156,8 +156,7 @@ class Scheduler(Generic[W]):
         self._rotate(batch)
         self._put_back(refused)
         self.ready -= len(batch)
-        rows = min((work.left for work in batch), default=0)
-        return batch, min(rows, self.max_rows)
+        return batch, min([self.max_rows, *[work.left for work in batch]]) if batch else 0
 
     def waiting(self) -> Iterator[W]:
         """All works that are admitted and not ended, but for those of no session in a batch."""
@@ -217,6 +216,8 @@ class Scheduler(Generic[W]):
                 self._turns[work.tenant] = queue
 
     def _put_back(self, refused: list[W]) -> None:
+        if not refused:
+            return
         # The first refused is the first to be asked again, and its tenant the first of the round.
         first: dict[str, Ready[W]] = {}
         for work in refused:
@@ -224,4 +225,4 @@ class Scheduler(Generic[W]):
                 first[work.tenant] = self._turns.pop(work.tenant, None) or Ready()
         for work in reversed(refused):
             first[work.tenant].put_back(work)
-        self._turns = first | self._turns if first else self._turns
+        self._turns = first | self._turns

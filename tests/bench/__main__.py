@@ -13,10 +13,10 @@ import sys
 from pathlib import Path
 
 from service.settings import ZOO
-from tests.bench import engine, http, known, runtimes, stores
+from tests.bench import alone, engine, http, known, runtimes, stores
 from tests.bench.circumstances import circumstances
 
-SECTIONS = ("runtime", "engine", "http", "stores", "known")
+SECTIONS = ("runtime", "engine", "alone", "http", "stores", "known")
 PACKAGES = ("onnxruntime-gpu", "torch", "litestar", "redis")
 
 
@@ -42,6 +42,8 @@ def main(argv: list[str]) -> int:
             runtimes.report(Path(args.model), args.seconds)
         elif name == "engine":
             engine.report(Path(args.model), args.seconds)
+        elif name == "alone":
+            alone.report(Path(args.model), args.seconds)
         elif name == "http":
             http.report(Path(args.model), args.seconds)
         elif name == "known":

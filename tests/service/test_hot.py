@@ -12,11 +12,13 @@ import httpx
 import msgspec
 import pytest
 
+from service import hot_routes
 from service.errors import SessionNotFound
 from service.requests import Sequence, Steps
 from service.results import StepsResult
 from tests.service.fake_engine import in_uvloop as in_loop
 from tests.service.fronting import Fronting, RefusingEngine, fronting
+from tests.service.keyed import new_key
 from tests.service.serving import ROW
 
 SESSION = "/v1/sessions/abc/steps"
@@ -376,6 +378,28 @@ def test_a_row_of_a_sequence_is_answered_alike_on_both_ways(
             found.append((answer.status_code, answer.content, set(answer.headers) - VARYING))
     assert found[:2] == found[2:] and [status for status, *_ in found] == [200] * 4
     assert found[0][1] != found[1][1]
+
+
+@in_loop
+async def test_a_row_without_a_key_is_refused_before_its_body_is_read(
+    tmp_path: Path, reached: list[str], monkeypatch: pytest.MonkeyPatch
+):
+    read: list[bytes] = []
+    whole = hot_routes.binary.read
+    monkeypatch.setattr(
+        hot_routes.binary, "read", lambda *given: read.append(given[2]) or whole(*given)
+    )
+    key = new_key(tmp_path / "keys.json", "acme", "step")
+    async with fronting(tmp_path, keys=str(tmp_path / "keys.json")) as running:
+        granted(running)
+        reader, writer = await opened(running)
+        tensor = {"name": "x", "shape": [1, 9], "datatype": "FP32", "data": ROW}
+        body = json.dumps(_row(tensor, 79, False)).encode()
+        for given, status in (("none", b"401"), (key, b"200")):
+            writer.write(request(body, "/v2/models/copy/infer", f"authorization: Bearer {given}"))
+            assert (await answer_of(reader))[0].split()[1] == status
+        assert reached == ["/v2/models/copy/infer"] and read == [body]
+        writer.close()
 
 
 @pytest.mark.parametrize(

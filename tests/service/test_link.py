@@ -47,11 +47,13 @@ def calling(link: EngineLink, request: Any, **options: Any) -> asyncio.Task[str]
 
 
 @in_loop
-async def test_calls_of_one_turn_of_the_loop_travel_in_one_frame(tmp_path: Path):
+async def test_a_call_that_is_alone_goes_at_once_and_the_rest_of_a_turn_in_one_frame(
+    tmp_path: Path,
+):
     async with linked(tmp_path) as (link, engine):
         tasks = [calling(link, READ) for _ in range(5)]
         await engine.received(5)
-        assert [len(frame) for frame in engine.frames] == [5]
+        assert [len(frame) for frame in engine.frames] == [1, 4]
         for call in engine.calls:
             engine.reply(call.number, "done")
         assert await asyncio.gather(*tasks) == ["done"] * 5
@@ -121,11 +123,12 @@ async def test_when_the_engine_dies_only_a_mutation_that_it_had_is_in_doubt(
 @in_loop
 async def test_a_mutation_that_was_never_sent_is_not_in_doubt(tmp_path: Path):
     async with linked(tmp_path) as (link, _):
-        task = calling(link, STEP)
-        await asyncio.sleep(0)  # the call is gathered, its frame not written yet
+        before, task = calling(link, READ), calling(link, STEP)
+        await asyncio.sleep(0)  # the second is gathered, its frame not written yet
         link.connection_lost(None)
-        with pytest.raises(EngineUnavailable):
-            await task
+        for call in (before, task):
+            with pytest.raises(EngineUnavailable):
+                await call
 
 
 @in_loop

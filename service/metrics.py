@@ -20,6 +20,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import Metric
 
 from service.tally import Tallies
+from service.usage import Usage
 from service.versions import package_version as package_version
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -91,6 +92,7 @@ class FrontMetrics:
         )
         build = gauge("ntm_build_info", "1; versions as labels", "version", "python")
         build.labels(package_version(), platform.python_version()).set(1)
+        self.usage = Usage("front", registry)
         self._counter_of = lru_cache(4096)(self.requests.labels)
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:

@@ -19,14 +19,7 @@ import msgspec
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import Metric
 
-from service.errors import (
-    CommitUnknown,
-    Internal,
-    QueueFull,
-    StateDamaged,
-    StoreAway,
-    StoreRolledBack,
-)
+from service.errors import CommitUnknown, StateDamaged, StoreAway, StoreRolledBack
 from service.tally import Tallies
 from service.usage import Usage
 from service.versions import package_version as package_version
@@ -35,7 +28,7 @@ SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2
 METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 UNMATCHED = "unmatched"
 # Told from the beginning, at 0: of a counter that begins at 1 Prometheus sees no increase.
-FORETOLD = (CommitUnknown, Internal, QueueFull, StateDamaged, StoreAway, StoreRolledBack)
+FORETOLD = (CommitUnknown, StateDamaged, StoreAway, StoreRolledBack)
 CONTENT_TYPE = "text/plain; version=0.0.4"  # Litestar adds the charset
 
 

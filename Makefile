@@ -21,7 +21,7 @@ ENTRY ?= model/zoo/copy
 ARGS ?=
 
 PIP_INSTALL := -m pip install --quiet --quiet --disable-pip-version-check
-PROFILES := cpu gpu train dev
+PROFILES := cpu gpu train dev image
 SBOM := --pyproject pyproject.toml --mc-type application --output-reproducible --validate
 
 .PHONY: help serve test crash clients test-ray check format-check lint types audit sbom train export bench bench-peers lock clean
@@ -92,7 +92,7 @@ lock: ## resolve every profile of pyproject.toml anew into requirements-*.lock
 	@for profile in $(PROFILES); do \
 	  echo "resolving $$profile"; \
 	  build/lock/bin/python $(PIP_INSTALL) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) \
-	    --dry-run --ignore-installed --report build/lock/$$profile.json ".[$$profile]"; \
+	    $$([[ $$profile != image ]] || echo --constraint requirements-cpu.lock) --dry-run --ignore-installed --report build/lock/$$profile.json ".[$$profile]"; \
 	  build/lock/bin/python -c "$$WRITE_LOCK" $$profile <build/lock/$$profile.json >build/lock/new; \
 	  mv build/lock/new requirements-$$profile.lock; \
 	done

@@ -21,10 +21,10 @@ ENTRY ?= model/zoo/copy
 ARGS ?=
 
 PIP_INSTALL := -m pip install --quiet --quiet --disable-pip-version-check
-PROFILES := cpu gpu train dev
+PROFILES := cpu gpu train dev image
 SBOM := --pyproject pyproject.toml --mc-type application --output-reproducible --validate
 
-.PHONY: help serve test crash clients check format-check lint types audit sbom train export bench bench-peers lock clean
+.PHONY: help serve test crash clients test-ray check format-check lint types audit sbom train export bench bench-peers lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' Makefile
@@ -35,13 +35,16 @@ serve: .venv/stamp ## serve the bundled models on HOST:PORT (127.0.0.1:8000), wi
 	  exec .venv/bin/ntm serve --host $(HOST) --port $(PORT)
 
 test: .venv-dev/stamp ## run the tests, WORKERS at a time
-	.venv-dev/bin/python -m pytest -n $(WORKERS) --dist loadfile -m "not crash and not clients" $(ARGS)
+	.venv-dev/bin/python -m pytest -n $(WORKERS) --dist loadfile -m "not crash and not clients and not ray" $(ARGS)
 
 crash: .venv-dev/stamp ## kill servers, stores and replicas under load, KILLS times at random
 	CRASH_KILLS=$(KILLS) .venv-dev/bin/python -m pytest -s -m crash -o faulthandler_timeout=900 $(ARGS)
 
 clients: .venv-dev/stamp ## drive the server with KServe's and MLServer's clients, built on first use
 	.venv-dev/bin/python -m pytest -m clients $(ARGS)
+
+test-ray: .venv-dev/stamp ## step and kill replicas under Ray Serve, whose environment is built on first use
+	.venv-dev/bin/python -m pytest -m ray $(ARGS)
 
 check: format-check lint types test ## all that CI checks: format, lint, types, tests
 
@@ -89,7 +92,7 @@ lock: ## resolve every profile of pyproject.toml anew into requirements-*.lock
 	@for profile in $(PROFILES); do \
 	  echo "resolving $$profile"; \
 	  build/lock/bin/python $(PIP_INSTALL) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) \
-	    --dry-run --ignore-installed --report build/lock/$$profile.json ".[$$profile]"; \
+	    $$([[ $$profile != image ]] || echo --constraint requirements-cpu.lock) --dry-run --ignore-installed --report build/lock/$$profile.json ".[$$profile]"; \
 	  build/lock/bin/python -c "$$WRITE_LOCK" $$profile <build/lock/$$profile.json >build/lock/new; \
 	  mv build/lock/new requirements-$$profile.lock; \
 	done

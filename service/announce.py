@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import http.client
 import logging
-import ssl
 
 import msgspec
 
 from service.errors import Unavailable
 from service.link import EngineLink
 from service.metrics import package_version
+from service.ready_command import ANY, is_ready
 from service.requests import ListModels
 from service.results import ModelInfo
 from service.settings import Settings
@@ -19,7 +18,6 @@ from service.settings import Settings
 MODELS = msgspec.msgpack.Decoder(list[ModelInfo])
 POLL_S = 0.1
 TIMEOUT_S = 5.0
-ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # where an address of all interfaces is reached
 
 
 async def wait_until_ready(
@@ -27,7 +25,7 @@ async def wait_until_ready(
 ) -> list[ModelInfo]:
     """The loaded models, as soon as the server at that address is ready. engine: its socket."""
     logging.getLogger("ntm.link").setLevel(logging.WARNING)  # each front tells of its own link
-    while not await asyncio.to_thread(_is_ready, settings, ANY.get(host, host), port):
+    while not await asyncio.to_thread(is_ready, settings, host, port):
         await asyncio.sleep(POLL_S)
     link = EngineLink(engine, TIMEOUT_S)
     await link.open()
@@ -39,26 +37,6 @@ async def wait_until_ready(
                 await asyncio.sleep(POLL_S)
     finally:
         await link.close()
-
-
-def _is_ready(settings: Settings, host: str, port: int) -> bool:
-    connection = _connection(settings, host, port)
-    try:
-        connection.request("GET", "/health/ready")
-        return connection.getresponse().status == 200
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
-
-
-def _connection(settings: Settings, host: str, port: int) -> http.client.HTTPConnection:
-    if not settings.tls_cert:
-        return http.client.HTTPConnection(host, port, timeout=TIMEOUT_S)
-    context = ssl.create_default_context()
-    context.check_hostname = False  # it is ourselves that we ask, by no name of ours
-    context.verify_mode = ssl.CERT_NONE
-    return http.client.HTTPSConnection(host, port, timeout=TIMEOUT_S, context=context)
 
 
 def announcement(settings: Settings, host: str, port: int, models: list[ModelInfo]) -> str:

@@ -19,6 +19,7 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "serve": Command("service.supervisor", "serve models over HTTP"),
+    "ready": Command("service.ready_command", "ask this machine's server whether it is ready"),
     "keys": Command("service.keys_command", "make, list and revoke API keys"),
     "models": Command("service.model_list", "list the models that `ntm serve` would serve"),
     "session": Command(

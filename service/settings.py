@@ -90,6 +90,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             description="Seconds that one call to Redis may take, reconnecting included; then 503.",
         ),
     ] = 5.0
+    redis_password_file: Annotated[
+        str,
+        Meta(
+            description="File with the password of Redis, read anew for every connection, for the "
+            "user that NTM_STORE names where it names one; empty: what NTM_STORE says."
+        ),
+    ] = ""
     redis_trust_durability: Annotated[
         bool,
         Meta(

@@ -26,7 +26,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "requirements-cpu.lock"
 PROJECT = ROOT / "pyproject.toml"
-PROFILES = ("cpu", "gpu", "train", "dev")
+PROFILES = ("cpu", "gpu", "train", "dev", "image")
 INSTALL_S = 300
 READY_S = 60
 STOP_S = 40
@@ -282,8 +282,15 @@ def test_a_lock_satisfies_its_profile(profile: str):
 @pytest.mark.parametrize("profile", PROFILES)
 def test_a_lock_has_at_most_one_onnx_runtime(profile: str):
     runtimes = [name for name in locked(profile) if name.startswith("onnxruntime")]
-    wanted = {"cpu": ["onnxruntime"], "train": []}.get(profile, ["onnxruntime-gpu"])
+    wanted = {"cpu": ["onnxruntime"], "train": [], "image": []}.get(profile, ["onnxruntime-gpu"])
     assert runtimes == wanted
+
+
+@pytest.mark.parametrize("profile", ["cpu", "gpu"])
+def test_what_an_image_adds_fits_the_lock_it_is_added_to(profile: str):
+    ours, added = locked(profile), locked("image")
+    shared = ours.keys() & added.keys()
+    assert {name: ours[name] for name in shared} == {name: added[name] for name in shared}
 
 
 # One shows the whole way, the other goes it from weights to what the service runs, when called:

@@ -41,6 +41,7 @@ async def open_store(settings: Settings) -> Store:
             settings.durability,
             retention,
             trust_durability=settings.redis_trust_durability,
+            password_file=settings.redis_password_file,
             timeout_s=settings.redis_timeout_s,
         )
     raise ValueError(f"NTM_STORE: there is no store {settings.store!r}")

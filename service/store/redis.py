@@ -66,15 +66,17 @@ async def open_redis(
     *,
     trust_durability: bool = False,
     timeout_s: float = TIMEOUT_S,
+    password_file: str = "",
 ) -> RedisStore:
     """The store at a redis:// or rediss:// URL, one server or a cluster.
 
     trust_durability: take a server that does not tell its settings. timeout_s: of one call,
-    reconnecting included. Raises StoreRefused and StoreUnavailable.
+    reconnecting included. password_file: what the URL does not say. Raises StoreRefused and
+    StoreUnavailable.
     """
     require_durability(durability)
     scripts = [File(__file__).with_name(f"redis_{name}.lua").read_text() for name in SCRIPTS]
-    link = Link(url, scripts, timeout_s, trust_durability)
+    link = Link(url, scripts, timeout_s, trust_durability, password_file)
     try:
         await link.open()
     except BaseException:

@@ -12,6 +12,7 @@ from redis.exceptions import AskError, ResponseError
 
 from service.store.redis_batch import Batches
 from service.store.redis_check import parsed
+from service.store.redis_login import with_login
 from service.store.redis_server import Command, Server, Unknown, Unsent
 from service.store.store import StoreUnavailable
 
@@ -36,8 +37,15 @@ Address = tuple[str, int]
 class Link:
     """Where the commands go. `url` names one server, a cluster's or the only one."""
 
-    def __init__(self, url: str, scripts: Sequence[str], timeout_s: float, trust: bool) -> None:
-        self._options = cast("dict[str, Any]", parse_url(url))
+    def __init__(
+        self,
+        url: str,
+        scripts: Sequence[str],
+        timeout_s: float,
+        trust: bool,
+        password_file: str = "",
+    ) -> None:
+        self._options = with_login(cast("dict[str, Any]", parse_url(url)), password_file)
         self._scripts, self._timeout_s, self._trust = scripts, timeout_s, trust
         self._home = (self._options.get("host", "localhost"), self._options.get("port", 6379))
         self._servers: dict[Address, Server] = {}

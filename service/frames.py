@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Generic, TypeVar
 
@@ -50,10 +49,8 @@ class FrameReader(Generic[T]):
 
 def frame_of(messages: Sequence[T]) -> bytes:
     """One frame of all the messages."""
-    body = bytearray(LENGTH_BYTES)
-    _ENCODER.encode_into(messages, body, LENGTH_BYTES)
-    body[:LENGTH_BYTES] = (len(body) - LENGTH_BYTES).to_bytes(LENGTH_BYTES, "little")
-    return bytes(body)
+    body = _ENCODER.encode(messages)
+    return len(body).to_bytes(LENGTH_BYTES, "little") + body
 
 
 def frames_of(
@@ -64,10 +61,12 @@ def frames_of(
     What cannot be written at all, such as a number past 64 bits, is left over as well: it must not
     take the messages of others with it.
     """
-    with contextlib.suppress(OverflowError, TypeError, ValueError):
+    try:
         frame = frame_of(messages)
-        if len(frame) - LENGTH_BYTES <= max_bytes:
-            return [frame], []
+    except (OverflowError, TypeError, ValueError):
+        frame = None
+    if frame is not None and len(frame) - LENGTH_BYTES <= max_bytes:
+        return [frame], []
     if len(messages) == 1:
         return [], list(messages)
     half = len(messages) // 2

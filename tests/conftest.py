@@ -1,5 +1,5 @@
 """What holds for every test: one thread a process, no deadline on a busy machine, and the zoo on
-ONNX Runtime, to whose bits answers are held, whatever its owner has compiled; nothing is reported."""
+ONNX Runtime, to whose bits answers are held, whatever its owner has compiled."""
 
 import os
 
@@ -9,7 +9,7 @@ from hypothesis import settings
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 os.environ["NTM_CACHE"] = "/nonexistent"
-os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # nothing is told to anybody
 
 settings.register_profile("unhurried", settings(), deadline=None)
 settings.load_profile("unhurried")

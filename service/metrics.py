@@ -19,12 +19,16 @@ import msgspec
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import Metric
 
+from service.errors import CommitUnknown, StateDamaged, StoreAway, StoreRolledBack
 from service.tally import Tallies
+from service.usage import Usage
 from service.versions import package_version as package_version
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 UNMATCHED = "unmatched"
+# Told from the beginning, at 0: of a counter that begins at 1 Prometheus sees no increase.
+FORETOLD = (CommitUnknown, StateDamaged, StoreAway, StoreRolledBack)
 CONTENT_TYPE = "text/plain; version=0.0.4"  # Litestar adds the charset
 
 
@@ -81,6 +85,8 @@ class FrontMetrics:
         self.errors = Counter(
             "ntm_errors_total", "Errors answered, by code", ["code"], registry=registry
         )
+        for kind in FORETOLD:
+            self.errors.labels(kind.code)
         self.streams = gauge("ntm_streams", "Open streams", "kind")
         for kind in ("websocket", "events", "grpc"):
             self.streams.labels(kind)
@@ -91,6 +97,7 @@ class FrontMetrics:
         )
         build = gauge("ntm_build_info", "1; versions as labels", "version", "python")
         build.labels(package_version(), platform.python_version()).set(1)
+        self.usage = Usage("front", registry)
         self._counter_of = lru_cache(4096)(self.requests.labels)
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:

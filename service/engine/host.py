@@ -176,7 +176,12 @@ class Host:
         return placed
 
     def _arrive(self) -> None:
-        for session in self.placement.arrive():
+        coming = self.placement.coming
+        failed = self.placement.arrive()
+        if coming > len(failed):
+            restored = self.metrics.restores.labels(self.manifest.name, "host")
+            restored.inc(coming - len(failed))
+        for session in failed:
             for job in [job for job in session.jobs if job.started]:
                 self.give_up(job, Internal("the session could not be put on the device"))
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from time import time
+from time import monotonic, time
 
 from service.engine.feeds import Feeds
 from service.engine.host import Host
@@ -89,6 +89,7 @@ class Lifecycle:
             session = await self._compared(session)
         if session is not None:
             return session
+        begun = monotonic()
         stored = await self.store.load(key)
         while isinstance(stored, Stored) and stored.row.expires_at <= time():
             ended = await self.end(stored.row, "expired")
@@ -98,7 +99,11 @@ class Lifecycle:
         if isinstance(stored, Gone | Damaged):
             raise self.refusal(name, stored)
         self._believe(stored.row)
-        return self._held.get(key) or self.load(stored)
+        session = self._held.get(key)
+        if session is None:
+            session = self.load(stored)
+            self.metrics.loaded(session.row.model, monotonic() - begun)
+        return session
 
     async def end(self, row: SessionRow, reason: str) -> Outcome:
         """End a session, unless it stands elsewhere than `row` says: then it goes on."""

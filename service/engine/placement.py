@@ -47,6 +47,11 @@ class Placement:
         """Sessions whose state has a slot of its own."""
         return len(self._resident)
 
+    @property
+    def coming(self) -> int:
+        """Sessions that `arrive` will bring to the device."""
+        return len(self._coming)
+
     def state(self, session: Session) -> list[NDArray[Any]]:
         """The committed state, one array a tensor."""
         if session.slot is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from time import time
 
+from service.engine import gauges
 from service.engine.lifecycle import Lifecycle
 from service.engine.sessions import Session
 from service.store.store import Change, Checkpoint, Committed
@@ -57,7 +58,7 @@ async def checkpoint(life: Lifecycle, sessions: list[Session] | None = None) -> 
 async def update_gauges(life: Lifecycle) -> None:
     """Bring the gauges up to date, for a scrape."""
     metrics = life.metrics
-    live, resident, saved, shared = await life.store.count(), 0, 0, 0
+    live, resident, saved, shared = await gauges.of_store(life), 0, 0, 0
     sizes = {"device": 0, "host": 0}
     waiting = dict.fromkeys((name for name, _ in life.hosts), 0)  # of all versions together
     for host in life.hosts.values():
@@ -70,7 +71,10 @@ async def update_gauges(life: Lifecycle) -> None:
         shared += session.slot == 0
         sizes["host"] += len(session.saved or b"")
     states = {"device": resident, "initial": shared, "host": saved}
-    states["store"] = max(0, live - sum(states.values()))
+    if live is not None:
+        states["store"] = max(0, live - sum(states.values()))
+    gauges.of_models(life)
+    gauges.of_gpus(life)
     for model, value in waiting.items():
         metrics.queue_depth.labels(model).set(value)
     for state, value in states.items():

@@ -23,6 +23,7 @@ from service.store.store import (
     Record,
     Replayed,
     Retention,
+    Room,
     SessionKey,
     SessionRow,
     Stale,
@@ -174,6 +175,10 @@ class MemoryStore:
     async def tenants(self) -> list[str]:
         """See `Store`."""
         return list(self._tenants)
+
+    async def room(self) -> Room | None:
+        """See `Store`."""
+        return None
 
     async def close(self) -> None:
         """See `Store`."""

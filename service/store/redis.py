@@ -17,7 +17,7 @@ from redis.exceptions import ResponseError
 
 from service.store.redis_bell import RedisBell
 from service.store.redis_change import command_of, gone_of, outcome_of
-from service.store.redis_check import require_durability
+from service.store.redis_check import require_durability, room_of
 from service.store.redis_format import (
     NO_STATE,
     Unreadable,
@@ -49,6 +49,7 @@ from service.store.store import (
     Outcome,
     Record,
     Retention,
+    Room,
     SessionKey,
     SessionRow,
     Stored,
@@ -209,6 +210,11 @@ class RedisStore:
     async def tenants(self) -> list[str]:
         """See `Store`."""
         return await self._index.tenants()
+
+    async def room(self) -> Room | None:
+        """See `Store`: the memory of the server that is fullest, and its maxmemory."""
+        rooms = [room_of(info) for info in await self._link.infos("memory")]
+        return min(rooms, key=lambda room: (room.free is None, room.free, -room.used), default=None)
 
     async def close(self) -> None:
         """See `Store`."""

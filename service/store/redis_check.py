@@ -5,6 +5,8 @@ from __future__ import annotations
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ResponseError
 
+from service.store.store import Room
+
 REQUIRED = {
     "appendonly": "yes",
     "appendfsync": "always",
@@ -36,7 +38,7 @@ async def require_durable(connection: AbstractConnection, trust: bool) -> dict[s
 
     trust: believe it of a server that does not tell. Raises StoreRefused and NotReady.
     """
-    info = _parsed(await _ask(connection, "INFO"))
+    info = parsed(await _ask(connection, "INFO"))
     if info.get("loading", "0") != "0":
         raise NotReady("it is loading its data")
     if info.get("role", "master") != "master":
@@ -68,7 +70,14 @@ async def _ask(connection: AbstractConnection, *command: str) -> object:
         return None
 
 
-def _parsed(info: object) -> dict[str, str]:
+def room_of(info: dict[str, str]) -> Room:
+    """What INFO tells of a server's memory. Without maxmemory there is no limit."""
+    used, limit = int(info.get("used_memory", "0")), int(info.get("maxmemory", "0"))
+    return Room(used, max(0, limit - used), limit) if limit else Room(used)
+
+
+def parsed(info: object) -> dict[str, str]:
+    """What INFO tells, by name."""
     lines = _text(info).splitlines() if isinstance(info, bytes | str) else []
     return dict(line.split(":", 1) for line in lines if ":" in line)
 

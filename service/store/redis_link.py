@@ -11,6 +11,7 @@ from redis.crc import key_slot
 from redis.exceptions import AskError, ResponseError
 
 from service.store.redis_batch import Batches
+from service.store.redis_check import parsed
 from service.store.redis_login import with_login
 from service.store.redis_server import Command, Server, Unknown, Unsent
 from service.store.store import StoreUnavailable
@@ -80,6 +81,14 @@ class Link:
         server's log whole or not at all, where there is one server. Raises StoreUnavailable."""
         results = await self._commits.run(commands)
         return _answered(results, sent=not all(_is_unsent(result) for result in results))
+
+    async def infos(self, section: str) -> list[dict[str, str]]:
+        """What INFO tells of each server that has sessions. Raises StoreUnavailable."""
+        until = asyncio.get_running_loop().time() + self._timeout_s
+        places = {place for _, _, place in self._slots} or {self._home}
+        asked = [Command("", ("INFO", section))]
+        answers = await asyncio.gather(*(self._server(p).run(asked, until) for p in places))
+        return [parsed(answer) for answer in _answered([a for (a,) in answers], sent=False)]
 
     async def _run_again(self, commands: Sequence[Command]) -> list[Any]:
         return await self._run(commands, again=True)

@@ -33,6 +33,7 @@ from service.store.store import (
     Outcome,
     Record,
     Retention,
+    Room,
     SessionKey,
     SessionRow,
     Stored,
@@ -80,6 +81,7 @@ async def open_sqlite(
 class Parts(NamedTuple):
     """What an open file consists of."""
 
+    path: str
     lock: FileLock
     db: sqlite3.Connection
     ledger: Ledger
@@ -102,7 +104,7 @@ def _open(
         ledger = Ledger(db, retention)
         log = LogKeeper(connect(path, synchronous))
         undo.pop_all()
-    return Parts(lock, db, ledger, log)
+    return Parts(path, lock, db, ledger, log)
 
 
 class SqliteStore:
@@ -175,6 +177,10 @@ class SqliteStore:
         """See `Store`."""
         return sorted({tenant for tenant, _, _ in self._parts.ledger.counts})
 
+    async def room(self) -> Room | None:
+        """See `Store`: the file and its log, and the disk that they are on."""
+        return await asyncio.to_thread(_room_of, self._parts.path)
+
     async def close(self) -> None:
         """See `Store`."""
         if self._closed:
@@ -213,3 +219,13 @@ class SqliteStore:
             if is_here(error):
                 return Damaged(f"the file is damaged where the session is: {error}")
             raise StoreUnavailable(f"the store failed: {error}") from error
+
+
+def _room_of(path: str) -> Room:
+    try:
+        files = [file for name in (path, f"{path}-wal") if (file := Path(name)).exists()]
+        disk = os.statvfs(path)
+        used = sum(file.stat().st_size for file in files)
+    except OSError as error:
+        raise StoreUnavailable(f"{path}: {error}") from error
+    return Room(used, disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize)

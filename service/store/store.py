@@ -162,6 +162,17 @@ class Retention(msgspec.Struct, frozen=True):
     tombstone_s: float = 86_400.0
 
 
+class Room(msgspec.Struct, frozen=True):
+    """Bytes that a store takes up, those that are left to it, and those that there are of them.
+
+    None where nothing sets a limit.
+    """
+
+    used: int
+    free: int | None = None
+    limit: int | None = None
+
+
 class StoreUnavailable(Exception):
     """The store cannot be reached. `sent`: a commit may have happened all the same."""
 
@@ -267,6 +278,10 @@ class Store(Protocol):
 
     async def tenants(self) -> list[str]:
         """Everybody who has live sessions, and perhaps some who had."""
+        ...
+
+    async def room(self) -> Room | None:
+        """How full the store is. None where it has no place of its own."""
         ...
 
     async def close(self) -> None:

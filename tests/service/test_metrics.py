@@ -95,3 +95,9 @@ def test_two_apps_in_one_process_share_no_metric():
     first.errors.labels("internal").inc()
     assert value(first.text(), "ntm_errors_total", code="internal", front=0) == 1
     assert b'code="internal"' not in second.text()
+
+
+def test_the_errors_that_alerts_look_at_are_told_before_there_is_one():
+    text = FrontMetrics().text()
+    for code in ("store_away", "store_rolled_back", "commit_unknown", "state_damaged"):
+        assert value(text, "ntm_errors_total", code=code, front=0) == 0

@@ -25,6 +25,18 @@ NAMES = {
     "ntm_expiries": "counter",
     "ntm_model_info": "gauge",
     "ntm_device_memory_bytes": "gauge",
+    "ntm_queue_limit": "gauge",
+    "ntm_batch_limit": "gauge",
+    "ntm_slots": "gauge",
+    "ntm_load_seconds": "histogram",
+    "ntm_restores": "counter",
+    "ntm_live_sessions": "gauge",
+    "ntm_store_up": "gauge",
+    "ntm_store_free_bytes": "gauge",
+    "ntm_model_requests": "counter",
+    "ntm_model_pending": "gauge",
+    "ntm_gpu_busy_ratio": "gauge",
+    "ntm_engine_cpu_seconds": "counter",
 }
 
 
@@ -58,7 +70,7 @@ async def test_no_session_key_or_tenant_is_a_label(driver: Driver) -> None:
     labels = {label for sample in samples for label in sample.labels}
     assert labels == {
         "model", "version", "family", "runtime", "device", "state", "tier", "reason", "le",
-        "limit",
+        "limit", "outcome", "store",
     }  # fmt: skip
 
 

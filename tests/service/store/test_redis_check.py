@@ -82,3 +82,15 @@ async def test_weaker_durability_is_refused_on_a_shared_store(durability: str):
 async def test_a_server_that_is_not_there_is_unavailable_at_start():
     with pytest.raises(StoreUnavailable):
         await open_redis("redis://127.0.0.1:1/0", timeout_s=TIMEOUT_S)
+
+
+async def test_the_room_of_redis_is_what_its_maxmemory_leaves(tmp_path: Path):
+    with running(tmp_path) as server:
+        async with opened(server) as store:
+            unlimited = await store.room()
+            assert unlimited is not None and (unlimited.free, unlimited.limit) == (None, None)
+            assert unlimited.used > 100_000
+            server.ask("CONFIG", "SET", "maxmemory", "64mb")
+            room = await store.room()
+    assert room is not None and room.limit == 64 << 20 and room.free is not None
+    assert room.used + room.free == room.limit

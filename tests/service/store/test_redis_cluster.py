@@ -123,3 +123,13 @@ async def test_a_server_of_a_cluster_that_may_lose_commits_is_refused(nodes: lis
             await open_redis(nodes[0].url, timeout_s=PATIENT_S)
     finally:
         nodes[2].ask("CONFIG", "SET", "appendfsync", "always")
+
+
+async def test_the_room_of_a_cluster_is_that_of_its_fullest_server(nodes: list[RedisServer]):
+    async with opened(nodes[0]) as store:
+        for node, limit in zip(nodes, ("64mb", "32mb", "48mb"), strict=True):
+            node.ask("CONFIG", "SET", "maxmemory", limit)
+        room = await store.room()
+        for node in nodes:
+            node.ask("CONFIG", "SET", "maxmemory", "0")
+    assert room is not None and room.limit == 32 << 20

@@ -220,3 +220,13 @@ async def test_a_file_of_the_first_version_is_brought_up_to_date(tmp_path: Path)
 def test_the_service_opens_its_store_without_the_redis_client():
     code = "import service.store.open, sys; assert not {'redis', 'sqlite3'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+async def test_the_room_of_a_file_that_is_gone_cannot_be_told(tmp_path: Path):
+    async with opened(tmp_path / "sessions.db") as store:
+        room = await store.room()
+        assert room is not None and room.free is not None and room.limit is not None
+        assert 0 < room.used and 0 < room.free <= room.limit
+        (tmp_path / "sessions.db").rename(tmp_path / "elsewhere.db")
+        with pytest.raises(StoreUnavailable, match="sessions.db"):
+            await store.room()

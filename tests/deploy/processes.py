@@ -9,16 +9,15 @@ import subprocess
 import sys
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
-import yaml
-
+from tests.deploy import watched
 from tests.deploy.deployment import ROOT, SERVERS
 from tests.service.serving import environ
 from tests.service.store.redis_server import binary, free_port
 
 STOP_S = 80
 DEPLOY = ROOT / "deploy"
+NOBODY = "http://127.0.0.1:9/nobody"  # the alerts are asked for instead
 NEEDED = ("haproxy", "prometheus", "prometheus-alertmanager")
 
 
@@ -40,13 +39,13 @@ class Processes:
         names = (*SERVERS, "redis", "router", "prometheus", "alertmanager")
         self._ports = {name: free_port() for name in names}
         self.router, self.prometheus, self.alertmanager = (
-            f"http://127.0.0.1:{self._ports[name]}"
+            f"http://{self._address(name)}"
             for name in ("router", "prometheus", "alertmanager")
         )
         self._draw_secrets()
         self._settings = settings | {
             "NTM_MODELS": str(models),
-            "NTM_STORE": f"redis://ntm@127.0.0.1:{self._ports['redis']}/0",
+            "NTM_STORE": f"redis://ntm@{self._address('redis')}/0",
             "NTM_REDIS_PASSWORD_FILE": str(self._secrets / "redis_password"),
             "NTM_KEYS": str(self._secrets / "keys.json"),
         }
@@ -90,43 +89,25 @@ class Processes:
                 users = ["--aclfile", str(self._secrets / "redis.acl")]
                 return [binary(), str(DEPLOY / "redis" / "redis.conf"), *where, *users], {}
             case "router":
-                names = {
-                    f"NTM_REPLICA_{n}": f"127.0.0.1:{self._ports[name]}"
-                    for n, name in enumerate(SERVERS, 1)
-                } | {"NTM_LISTEN": f"127.0.0.1:{port}"}
+                names = {f"NTM_REPLICA_{n}": self._address(s) for n, s in enumerate(SERVERS, 1)}
+                names |= {"NTM_LISTEN": self._address(service)}
                 return ["haproxy", "-db", "-f", str(DEPLOY / "haproxy" / "haproxy.cfg")], names
             case "prometheus":
-                return _watcher("prometheus", self._prometheus_config(), "tsdb.", port, data), {}
+                key = (self._secrets / "metrics_key").read_text().strip()
+                targets = [self._address(name) for name in SERVERS]
+                alerts = self._address("alertmanager")
+                config = watched.prometheus_config(self._folder, targets, alerts, key)
+                return _watcher("prometheus", config, "tsdb.", port, data), {}
             case "alertmanager":
                 alone = ["--cluster.listen-address="]
-                config = self._alertmanager_config()
+                config = watched.alertmanager_config(self._folder, NOBODY)
                 return [*_watcher("prometheus-alertmanager", config, "", port, data), *alone], {}
             case _:
                 command = [sys.executable, "-m", "service.cli", "serve", "--port", str(port)]
                 return command, self._settings | {"PYTHONPATH": str(ROOT)}
 
-    def _prometheus_config(self) -> Path:
-        """deploy/prometheus, with addresses of the loopback in place of names."""
-        config = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
-        rules = DEPLOY / "prometheus"
-        config["rule_files"] = [str(rules / pattern) for pattern in config["rule_files"]]
-        config["alerting"] = {"alertmanagers": [_static(self._ports["alertmanager"])]}
-        config["scrape_configs"] = [
-            {
-                "job_name": "ntm",
-                "authorization": {"credentials_file": str(self._secrets / "metrics_key")},
-                "static_configs": [_targets(*(self._ports[name] for name in SERVERS))],
-            }
-        ]
-        return self._written("prometheus.yml", config)
-
-    def _alertmanager_config(self) -> Path:
-        return without_url_file(self._folder)
-
-    def _written(self, name: str, config: Any) -> Path:
-        path = self._folder / name
-        path.write_text(yaml.safe_dump(config))
-        return path
+    def _address(self, service: str) -> str:
+        return f"127.0.0.1:{self._ports[service]}"
 
     def _draw_secrets(self) -> None:
         self._secrets.mkdir()
@@ -144,19 +125,6 @@ class Processes:
             process.wait()
 
 
-def without_url_file(folder: Path) -> Path:
-    """deploy/prometheus/alertmanager.yml for an Alertmanager before 0.26, which reads a webhook's
-    URL from no file: nobody listens there, for the alerts are asked for."""
-    config = yaml.safe_load((DEPLOY / "prometheus" / "alertmanager.yml").read_text())
-    for receiver in config["receivers"]:
-        for webhook in receiver["webhook_configs"]:
-            del webhook["url_file"]
-            webhook["url"] = "http://127.0.0.1:9/nobody"
-    path = folder / "alertmanager.yml"
-    path.write_text(yaml.safe_dump(config))
-    return path
-
-
 def _watcher(program: str, config: Path, kind: str, port: int, data: Path) -> list[str]:
     return [
         program,
@@ -164,14 +132,6 @@ def _watcher(program: str, config: Path, kind: str, port: int, data: Path) -> li
         f"--storage.{kind}path={data}",
         f"--web.listen-address=127.0.0.1:{port}",
     ]
-
-
-def _targets(*ports: int) -> dict[str, list[str]]:
-    return {"targets": [f"127.0.0.1:{port}" for port in ports]}
-
-
-def _static(port: int) -> dict[str, Any]:
-    return {"static_configs": [_targets(port)]}
 
 
 def _ntm(*argv: str) -> str:

@@ -10,10 +10,11 @@ import subprocess
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from tests.deploy.deployment import ROOT, SERVERS
+from tests.deploy.deployment import ROOT
 from tests.service.store.redis_server import free_port
 
 IMAGE = "ntm-serve:test"
@@ -135,14 +136,19 @@ class Containers:
         """See `Deployment`."""
         return self.compose("run", "--rm", "-T", "keys", "create", "--tenant", tenant).strip()
 
-    def inspect(self, service: str) -> dict[str, object] | object:
+    def inspect(self, service: str) -> dict[str, Any]:
         """What the engine tells of a service's container."""
         (found,) = json.loads(self._docker.run("inspect", self._id(service)))
         return found
 
-    def asks(self, service: str, *command: str) -> str:
-        """What a command prints inside a service's container."""
-        return self.compose("exec", "-T", service, *command)
+    def image(self) -> dict[str, Any]:
+        """What the engine tells of the servers' image."""
+        (found,) = json.loads(self._docker.run("image", "inspect", IMAGE))
+        return found
+
+    def inside(self, service: str, command: str) -> str:
+        """What a shell's command prints inside a service's container, and its status."""
+        return self.compose("exec", "-T", service, "sh", "-c", f"{command} 2>&1; echo $?")
 
     def _id(self, service: str) -> str:
         return self.compose("ps", "--all", "--quiet", service).strip()

@@ -39,8 +39,7 @@ class Processes:
         names = (*SERVERS, "redis", "router", "prometheus", "alertmanager")
         self._ports = {name: free_port() for name in names}
         self.router, self.prometheus, self.alertmanager = (
-            f"http://{self._address(name)}"
-            for name in ("router", "prometheus", "alertmanager")
+            f"http://{self._address(name)}" for name in ("router", "prometheus", "alertmanager")
         )
         self._draw_secrets()
         self._settings = settings | {

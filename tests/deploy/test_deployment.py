@@ -24,7 +24,7 @@ from tests.bundles import make_bundle
 from tests.deploy import containers, panels
 from tests.deploy.conftest import Watched, load
 from tests.deploy.containers import Containers
-from tests.deploy.deployment import SERVERS, Deployment
+from tests.deploy.deployment import Deployment
 from tests.deploy.processes import Processes, missing
 from tests.service.crash.crowd import Crowd, crowd, eventually
 from tests.service.crash.reference import Versions, reference_of
@@ -87,6 +87,14 @@ def deployed(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         print(f"\ntest-deploy: as {found.form}; NOT TESTED: {left_out or 'nothing'}")
         until(lambda: _is_ready(found.router), READY_S)
         yield found
+
+
+@pytest.fixture
+def contained(deployed: Deployment) -> Containers:
+    """The deployment in containers, where it is one."""
+    if not isinstance(deployed, Containers):
+        pytest.skip("as processes there is no container to look into")
+    return deployed
 
 
 def _is_ready(url: str) -> bool:
@@ -164,9 +172,7 @@ def test_what_was_acknowledged_outlives_redis(deployed: Deployment, versions: Ve
     assert seen["store_away"] + seen["commit_unknown"], "nobody missed it"
 
 
-def test_a_replica_that_is_stopped_drains_and_ends_with_0(
-    deployed: Deployment, versions: Versions
-):
+def test_a_replica_that_is_stopped_drains_and_ends_with_0(deployed: Deployment, versions: Versions):
     statuses: list[int] = []
     live(
         deployed,
@@ -212,6 +218,36 @@ def test_every_panel_of_every_dashboard_has_data(deployed: Deployment):
         until(answered, PANELS_S)
     except AssertionError:
         pytest.fail("no data: " + "; ".join(map(str, missing)))
+
+
+def test_the_image_is_small_and_has_no_torch(contained: Containers):
+    found = contained.image()
+    print(f"\nthe image cpu: {found['Size'] / 1e6:.0f} MB")
+    assert found["Size"] < MOST_BYTES
+    assert found["Config"]["User"] == "10001:10001"
+    assert found["Config"]["Labels"]["org.opencontainers.image.licenses"] == "Apache-2.0"
+    torch = contained.inside("server-1", "python -c 'import torch'")
+    assert "No module named 'torch'" in torch and torch.endswith("1\n")
+
+
+def test_a_server_writes_nowhere_but_where_it_may(contained: Containers):
+    for path in ("/", "/opt/ntm", "/models", "/run/secrets"):
+        refused = contained.inside("server-1", f"touch {path}/file")
+        assert "Read-only file system" in refused, refused
+    for path in ("/tmp", "/data"):
+        assert contained.inside("server-1", f"touch {path}/file && rm {path}/file") == "0\n"
+    assert "Permission denied" in contained.inside("server-1", "cat /run/secrets/redis.acl")
+    assert contained.inside("server-1", "tr '\\0' ' ' </proc/1/cmdline").startswith(
+        "/opt/ntm/bin/python /opt/ntm/bin/ntm serve"
+    )
+
+
+def test_those_who_watch_do_not_reach_redis(contained: Containers):
+    assert contained.inside("server-1", "getent hosts redis").endswith("0\n")
+    reached = contained.inside("prometheus", "wget -q -T 3 -O - http://redis:6379/")
+    assert not reached.endswith("0\n") and "PONG" not in reached, reached
+    address = contained.inspect("redis")["NetworkSettings"]["Networks"].values()
+    assert len(address) == 1
 
 
 class _Routed:

@@ -268,7 +268,7 @@ def locked(profile: str) -> dict[str, str]:
     pins: dict[str, str] = {}
     for line in (ROOT / f"requirements-{profile}.lock").read_text().splitlines():
         if not line.startswith("#"):
-            assert re.fullmatch(r"[a-z0-9-]+==[0-9][0-9a-z.]*", line), line
+            assert re.fullmatch(r"[a-z0-9-]+==(\d+!)?[0-9][0-9a-z.]*", line), line
             name, version = line.split("==")
             pins[name] = version
     return pins

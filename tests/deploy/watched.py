@@ -1,7 +1,8 @@
 """Prometheus and Alertmanager of the deployment as processes on the loopback, and a webhook.
 
 Their configurations are the deployed ones, but for where things are: targets instead of a name,
-files here instead of secrets, and a second between two scrapes.
+files here instead of secrets, and 2 s between two scrapes: one takes up to 1 s while the store is
+away.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from tests.service.serving import until
 from tests.service.store.redis_server import free_port
 
 PROMETHEUS = Path(__file__).resolve().parents[2] / "deploy" / "prometheus"
-INTERVAL = "1s"
+INTERVAL = "2s"
 START_S = 30
 URL_FILE_SINCE = (0, 26)
 

@@ -69,6 +69,8 @@ def lines(
         .axis_soft_min(0)
         .show_points(commons.VisibilityMode.NEVER)
     )
+    if unit == "percentunit":
+        panel = panel.min(0).max(1)
     if bounds:
         style = common.GraphThresholdsStyleConfig().mode(commons.GraphThresholdsStyleMode.DASHED)
         panel = panel.thresholds(_steps(bounds)).thresholds_style(style)

@@ -79,7 +79,7 @@ def course() -> Panels:
         ),
         lines(
             "Power",
-            "What each GPU draws.",
+            "What each GPU draws, computing or not.",
             "watt",
             query(f"ntm_gpu_power_watts{{{AT}}}", GPU),
             span=8,

@@ -54,7 +54,7 @@ def rows() -> Panels:
     return [
         lines(
             "Rows by version",
-            "Rows run a second.",
+            "Rows run a second, of all sessions in the batches.",
             "ops",
             query(f"sum by (model, version) (rate(ntm_model_rows_total{{{OF}}}{RATE}))", VERSION),
             span=8,

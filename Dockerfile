@@ -43,7 +43,8 @@ RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheel .
 
 # What all images have: a user without rights, who may write to /data and /tmp alone.
 FROM base AS ntm
-ENV PATH=/opt/ntm/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+ENV PATH=/opt/ntm/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
+    ORT_DISABLE_TELEMETRY=1
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="ntm-serve" \

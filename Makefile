@@ -14,6 +14,8 @@ DATA ?= data
 # A machine without a GPU: make test TORCH_INDEX=https://download.pytorch.org/whl/cpu
 TORCH_INDEX ?=
 WORKERS ?= 2
+# How `make test-deploy` runs the deployment: processes, containers, or what this machine allows.
+FORM ?=
 KILLS ?= 50
 # The zoo entry that `make export` turns into a bundle.
 ENTRY ?= model/zoo/copy
@@ -24,7 +26,7 @@ PIP_INSTALL := -m pip install --quiet --quiet --disable-pip-version-check
 PROFILES := cpu gpu train dev image
 SBOM := --pyproject pyproject.toml --mc-type application --output-reproducible --validate
 
-.PHONY: help serve test crash clients test-ray check format-check lint types audit sbom train export bench bench-peers lock clean
+.PHONY: help serve test test-deploy crash clients test-ray check format-check lint types audit sbom train export bench bench-peers lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' Makefile
@@ -35,7 +37,10 @@ serve: .venv/stamp ## serve the bundled models on HOST:PORT (127.0.0.1:8000), wi
 	  exec .venv/bin/ntm serve --host $(HOST) --port $(PORT)
 
 test: .venv-dev/stamp ## run the tests, WORKERS at a time
-	.venv-dev/bin/python -m pytest -n $(WORKERS) --dist loadfile -m "not crash and not clients and not ray" $(ARGS)
+	.venv-dev/bin/python -m pytest -n $(WORKERS) --dist loadfile -m "not crash and not clients and not ray and not deploy" $(ARGS)
+
+test-deploy: .venv-dev/stamp ## bring up the deployment and break it; FORM=containers or processes
+	DEPLOY_FORM=$(FORM) .venv-dev/bin/python -m pytest -s -m deploy -o faulthandler_timeout=900 $(ARGS)
 
 crash: .venv-dev/stamp ## kill servers, stores and replicas under load, KILLS times at random
 	CRASH_KILLS=$(KILLS) .venv-dev/bin/python -m pytest -s -m crash -o faulthandler_timeout=900 $(ARGS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from typing import NamedTuple
 
@@ -55,6 +56,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def run(name: str, command: Command, argv: list[str]) -> int:
     """Import a command and call it. Where what it needs is not installed, say how to install it."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # see service/engine/onnx.py
     try:
         return importlib.import_module(command.module).main(argv)
     except ModuleNotFoundError as error:

@@ -9,6 +9,7 @@ from hypothesis import settings
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 os.environ["NTM_CACHE"] = "/nonexistent"
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # nothing is told to anybody
 
 settings.register_profile("unhurried", settings(), deadline=None)
 settings.load_profile("unhurried")

@@ -200,6 +200,25 @@ def test_the_slim_environment_serves_a_session_and_stops_on_sigterm(slim: Path, 
 
 
 @pytest.mark.environment
+def test_the_slim_environments_runtime_tells_nobody_of_itself(slim: Path, tmp_path: Path):
+    code = (
+        "import pathlib, sys, time\n"
+        "from service.engine.onnx import open_session\n"
+        "model = pathlib.Path(sys.argv[1]).read_bytes()\n"
+        "open_session(model, 1, 'CPUExecutionProvider')\n"
+    )
+    home = tmp_path / "home"
+    home.mkdir()
+    step = ROOT / "model" / "zoo" / "copy" / "bundle" / "step.onnx"
+    done = subprocess.run(
+        [slim / "bin" / "python", "-c", code, step], cwd=tmp_path, env=clean_environ(HOME=str(home))
+    )
+    assert done.returncode == 0
+    # Before it reports, it draws an identity and keeps it, with what it has not sent yet, there.
+    assert not list(home.rglob("*"))
+
+
+@pytest.mark.environment
 def test_the_client_works_in_an_environment_without_the_servers_packages(
     slim: Path, client_only: Path, tmp_path: Path
 ):

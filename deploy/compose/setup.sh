@@ -1,9 +1,11 @@
 #!/bin/sh
 # Makes the secrets that are not there yet, each to be read by the one user that needs it.
 #
+#   setup.sh [FOLDER]    /run/secrets if left out
+#
 # What an operator has put there stays: see SECRETS in deploy/README.md.
 set -eu
-cd /run/secrets
+cd "${1:-/run/secrets}"
 umask 077
 readonly SERVER=10001 REDIS=999 PROMETHEUS=65534 GRAFANA=472
 
@@ -30,8 +32,10 @@ missing grafana_password drawn
 missing alert_webhook echo http://127.0.0.1:9/nobody-is-told-yet
 users >redis.acl
 
-chown $SERVER keys.json redis_password
-chown $REDIS redis.acl
-chown $PROMETHEUS metrics_key alert_webhook
-chown $GRAFANA grafana_password
+if [ "$(id -u)" = 0 ]; then
+  chown $SERVER keys.json redis_password
+  chown $REDIS redis.acl
+  chown $PROMETHEUS metrics_key alert_webhook
+  chown $GRAFANA grafana_password
+fi
 chmod 400 keys.json redis_password redis.acl metrics_key alert_webhook grafana_password

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,11 +17,13 @@ from service.engine.runtime import BackendError, Floats, StepOutput
 
 NOWHERE = "/nonexistent"
 DTYPES = {"tensor(float)": "float32", "tensor(int64)": "int64"}
+QUIET = "ORT_DISABLE_TELEMETRY"  # read when it is imported
 MAX_TOLD = 500  # characters of ONNX Runtime's own message
 
 
 def open_session(model: bytes, threads: int, provider: str) -> Any:
     """An inference session on one provider. Raises BackendError where it is not to be had."""
+    os.environ.setdefault(QUIET, "1")  # or its CPU package reports to its maker, over the network
     try:
         import onnxruntime  # pyright: ignore[reportMissingImports]
     except ImportError as error:
@@ -83,6 +86,7 @@ def _told(error: Exception) -> str:
 
 def has_cuda() -> bool:
     """Can ONNX Runtime and torch both reach a CUDA device here?"""
+    os.environ.setdefault(QUIET, "1")
     try:
         import onnxruntime  # pyright: ignore[reportMissingImports]
         import torch

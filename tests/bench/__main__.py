@@ -13,10 +13,10 @@ import sys
 from pathlib import Path
 
 from service.settings import ZOO
-from tests.bench import alone, engine, http, known, runtimes, stores
+from tests.bench import alone, engine, http, known, runtimes, scaling, stores
 from tests.bench.circumstances import circumstances
 
-SECTIONS = ("runtime", "engine", "alone", "http", "stores", "known")
+SECTIONS = ("runtime", "engine", "alone", "http", "stores", "known", "scaling")
 PACKAGES = ("onnxruntime-gpu", "torch", "litestar", "redis")
 
 
@@ -46,6 +46,8 @@ def main(argv: list[str]) -> int:
             alone.report(Path(args.model), args.seconds)
         elif name == "http":
             http.report(Path(args.model), args.seconds)
+        elif name == "scaling":
+            scaling.report(Path(args.model), args.seconds)
         elif name == "known":
             known.report(Path(args.model), args.known)
         else:

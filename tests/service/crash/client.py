@@ -167,6 +167,10 @@ class Client:
                         self._seen["replayed"] += 1
                         self._seen[f"replayed {path.rpartition('/')[2]}"] += 1
                     return answer
+                if answer.headers.get("content-type") == "text/html":
+                    self._seen[f"{answer.status_code} of the router"] += 1
+                    await self._wait()
+                    continue
                 problem = answer.json()
                 assert answer.status_code in RETRIED, (self.name, method, path, problem)
                 assert problem["code"] != "store_rolled_back", problem

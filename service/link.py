@@ -44,6 +44,7 @@ class EngineLink(asyncio.Protocol):
         self._pending: dict[int, Pending] = {}
         self._outbox: list[Call] = []
         self._number = 0
+        self._together = 0  # calls in the last frame
         self._transport: asyncio.WriteTransport | None = None
         self._reader = FrameReader(list[Reply])
         self._lost: asyncio.Future[None] | None = None
@@ -114,10 +115,10 @@ class EngineLink(asyncio.Protocol):
         trace = "" if self._tracer is None else self._tracer.current()
         call = Call(self._number, request, timeout_s, request_id=request_id, trace=trace)
         pending = Pending(call, loop.time() + timeout_s + GRACE_S, done, receive)
-        alone = not self._pending
+        alone = not self._pending and self._together < 2
         self._pending[self._number] = pending
         self._enqueue(call)
-        if alone:  # nobody else's rows are under way, to share a frame and a batch with
+        if alone:  # as was the last: others would come with those whose answers come together
             self._flush()
         if not self._sweeping:
             self._sweeping = True
@@ -137,8 +138,9 @@ class EngineLink(asyncio.Protocol):
         self._outbox.append(call)
 
     def _flush(self) -> None:
-        """Send what one turn of the loop has gathered, as one frame where it fits."""
+        """Send what has been gathered, as one frame where it fits."""
         calls, self._outbox = self._outbox, []
+        self._together = len(calls) or self._together
         if self._transport is None or self._transport.is_closing() or not calls:
             return
         frames, too_large = frames_of(calls)

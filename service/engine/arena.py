@@ -30,6 +30,10 @@ class Arena:
         """Slots nobody holds."""
         return len(self._free)
 
+    def holders(self, slot: int) -> int:
+        """How many hold a slot."""
+        return self._holders[slot]
+
     def take(self) -> int:
         """A free slot, held once. Raises IndexError when there is none."""
         slot = self._free.pop()

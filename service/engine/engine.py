@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from service.engine import catalog, upkeep
@@ -102,18 +103,18 @@ class Engine:
             log.exception("a call failed")
             ticket.fail(Internal(f"the call failed: {type(error).__name__}"))
 
-    def gather(self) -> None:
-        """Calls come that came together; see `Stepper`."""
-        self._stepper.gather()
-
-    def run_gathered(self) -> None:
-        """Those were all; see `Stepper`."""
-        self._stepper.run_gathered()
+    def together(self) -> AbstractContextManager[None]:
+        """For calls that came together; see `Stepper`."""
+        return self._stepper.together()
 
     def cancel(self, ticket: Ticket) -> None:
         """The client has gone: give its job up, unless others wait for it or it is committing."""
-        self._stepper.cancel(ticket)
-        self.life.feeds.leave(ticket)
+        try:
+            self._sequences.cancel(ticket)
+            self._stepper.cancel(ticket)
+            self.life.feeds.leave(ticket)
+        except Exception:  # a defect must not cost a front its connection
+            log.exception("giving a call up failed")
 
     async def drain(self) -> None:
         """Refuse new calls, and return when those taken in are answered."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from export.bundle import Bundle, spec_fingerprint
 from service.engine.arena import INITIAL, Arena
+from service.engine.counts import Counts
 from service.engine.job import Job
 from service.engine.metrics import EngineMetrics
 from service.engine.packing import pack, unpack
@@ -53,14 +54,13 @@ class Host:
         self.bundle, self.manifest = bundle, bundle.manifest
         self.runtime, self.scheduler, self.metrics = runtime, scheduler, metrics
         self.statistics = Statistics()
+        self.counts = Counts(self.manifest.name, metrics, self.statistics)
         self.placement = Placement(runtime, arena, self._evicted)
         self.state_bytes = runtime.slot_bytes
         self.spec_fingerprint = spec_fingerprint(self.manifest.state)
         self.verify: Callable[[Job], None] | None = None
         self.evicted: Callable[[Session, str], None] | None = None  # told of each, and why
         self.tracer: StepTracer | None = None
-        self._waited: list[float] = []  # seconds from a job's admission to its first batch
-        self._ran: list[tuple[int, int, float, str]] = []  # batches; see EngineMetrics.ticked
         self.watch = [i for i, t in enumerate(runtime.spec) if t.role in WATCHED_ROLES]
 
     @property
@@ -96,18 +96,6 @@ class Host:
             for job in batch:
                 self.give_up(job, Internal(f"the step failed: {type(error).__name__}"))
             return True, []
-
-    def count(self) -> None:
-        """Count what has run since the last time: answers do not wait for that."""
-        name = self.manifest.name
-        for waited in self._waited:
-            self.metrics.queued(name, waited)
-            self.statistics.queued(waited)
-        for size, rows, took, limit in self._ran:
-            self.metrics.ticked(name, size, rows, took, limit)
-            self.statistics.ticked(size, rows, took)
-        self._waited.clear()
-        self._ran.clear()
 
     def commit(self, job: Job) -> None:
         """The job's working state is now its session's."""
@@ -182,7 +170,7 @@ class Host:
             self.give_up(job, Internal(f"placing the session failed: {type(error).__name__}"))
             return False
         if placed:
-            self._waited.append(monotonic() - job.admitted_at)
+            self.counts.waited(monotonic() - job.admitted_at)
             if job.phases is not None:
                 job.phases.enter("step")
         return placed
@@ -226,7 +214,7 @@ class Host:
             with self.tracer.batch(self.manifest, batch, rows):
                 out = self.runtime.step(src, dst, x, watch)
         took = monotonic() - begun
-        self._ran.append((len(batch), rows, took, self.scheduler.limit))
+        self.counts.ran(len(batch), rows, took, self.scheduler.limit)
         finite = np.isfinite(out.y)
         sound = bool(finite.all())  # of one row alone, looking at each takes four times as long
         finished: list[Job] = []
@@ -253,6 +241,7 @@ class Host:
         if session is not None and not job.ended:
             session.pins -= job.started
             session.jobs.pop(job, None)
+            session.wake()
             if job.guard.key is not None:
                 session.inflight.pop(job.guard.key, None)
         self.scheduler.finish(job)

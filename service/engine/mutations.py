@@ -110,7 +110,8 @@ async def fork(life: Lifecycle, request: Fork) -> SessionInfo:
     parent = await life.open(request.tenant, request.session, fresh=True)
     hold(parent, guard)
     await life.quotas.check(request.tenant, parent.host)  # before rows are run again for nothing
-    if request.point == Point():
+    now = parent.row if request.point == Point() else None
+    if now is not None:
         target = Target(parent.host, parent.row.step, parent.host.placement.packed(parent))
     else:
         target = Target(parent.host, *await rebuild(life, parent, request.point))
@@ -118,6 +119,9 @@ async def fork(life: Lifecycle, request: Fork) -> SessionInfo:
     row = creation.new_row(request.tenant, name, target.host, ttl)
     row = replace(row, step=target.step, forked_from=parent.row.id)
     forked = await creation.begin(life, row, Checkpoint(1, target.step, target.state), guard)
+    child = life.known(row.key)
+    if parent.row is now and child is not None and child.row is row:  # neither has moved meanwhile
+        target.host.placement.share(parent, child)
     life.feeds.tell(parent.row.key, "forked", parent.row.revision, id=forked.id)
     return forked
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Callable
-from itertools import islice
 from typing import Any
 
 from numpy.typing import NDArray
@@ -44,8 +43,13 @@ class Placement:
 
     @property
     def resident(self) -> int:
-        """Sessions whose state has a slot of its own."""
+        """Sessions whose state is on the device, and is not the initial one."""
         return len(self._resident)
+
+    @property
+    def occupied(self) -> int:
+        """The slots that their states take, forks sharing one."""
+        return len({session.slot for session in self._resident})
 
     @property
     def coming(self) -> int:
@@ -77,6 +81,15 @@ class Placement:
         """The session has ended or is to be loaded anew."""
         self._drop_slot(session)
         session.saved = None
+
+    def share(self, parent: Session, child: Session) -> None:
+        """The child's state is the parent's: one slot has both until either steps (copy on
+        write). Where the parent's has no slot of its own, the child's stays where it is."""
+        if parent.slot:
+            slot = self.arena.share(parent.slot)
+            self._drop_slot(child)
+            child.slot, child.saved = slot, None
+            self._resident[child] = None
 
     def take(self, job: Job) -> bool:
         """Take a job's slots, all or none, putting idle sessions off the device for them.
@@ -145,12 +158,28 @@ class Placement:
     def _make_room(self, slots: int, wanted: Session | None) -> bool:
         short = slots - self.arena.free
         if short > 0:
-            idle = (s for s in self._resident if s.pins == 0 and s is not wanted)
-            chosen = list(islice(idle, max(short, self.arena.slots // TOGETHER)))
-            if len(chosen) < short:
+            chosen, freed = self._idle(max(short, self.arena.slots // TOGETHER), wanted)
+            if freed < short:
                 return False
             self._put_off(chosen)
         return True
+
+    def _idle(self, slots: int, wanted: Session | None) -> tuple[list[Session], int]:
+        """Sessions that no job holds, least recently used first, as many as free so many slots,
+        and how many that are: one that several share is free when all of them are off it."""
+        chosen: list[Session] = []
+        holders: dict[int, int] = {}
+        freed = 0
+        for session in self._resident:
+            if freed == slots:
+                break
+            if session.pins or session is wanted or session.slot is None:
+                continue
+            chosen.append(session)
+            left = holders.get(session.slot, self.arena.holders(session.slot)) - 1
+            holders[session.slot] = left
+            freed += not left
+        return chosen, freed
 
     def _put_off(self, sessions: list[Session]) -> None:
         states = pack_all(self.runtime.read([s.slot for s in sessions if s.slot is not None]))

@@ -73,7 +73,7 @@ class FrontConnection(asyncio.Protocol):
         self._reader = FrameReader(list[Call])
         self._tickets: dict[int, FrontTicket] = {}
         self._outbox: list[Reply] = []
-        self._gathering = False
+        self._reading = False  # calls that came together are being begun
         self._transport: asyncio.WriteTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -91,19 +91,25 @@ class FrontConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
-        self._engine.gather()
-        self._gathering = True
+        self._reading = True
+        # Of several fronts each has calls of the same moment: those share a tick in the next turn.
+        with self._engine.together() if len(self._fronts) == 1 else contextlib.nullcontext():
+            for call in self._calls(data):
+                self._begin(call)
+            self._reading = False
+        self._flush()  # what was answered at once, while others of these go on
+
+    def _calls(self, data: bytes) -> list[Call]:
+        """Those that are whole now. What is no frame of calls ends the connection."""
+        calls: list[Call] = []
         try:
-            for calls in self._reader.feed(data):
-                for call in calls:
-                    self._begin(call)
+            for some in self._reader.feed(data):
+                calls += some
         except (ValueError, msgspec.DecodeError):
             log.exception("a front sent what is no frame of calls")
             if self._transport is not None:
                 self._transport.close()
-        self._engine.run_gathered()
-        self._gathering = False
-        self._flush()  # what was answered at once, while others of these go on
+        return calls
 
     def close(self) -> None:
         """Send what is left to send, then close."""
@@ -114,11 +120,13 @@ class FrontConnection(asyncio.Protocol):
     def answer(self, reply: Reply) -> None:
         """Send a reply with the others of this turn; at once where no other can come."""
         self._tickets.pop(reply.number, None)
-        if not self._outbox and self._tickets and not self._gathering:
-            asyncio.get_running_loop().call_soon(self._flush)
         self._outbox.append(reply)
+        if self._reading:
+            return
         if not self._tickets:
             self._flush()
+        elif len(self._outbox) == 1:
+            asyncio.get_running_loop().call_soon(self._flush)
 
     def _begin(self, call: Call) -> None:
         if call.cancel:

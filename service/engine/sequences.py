@@ -8,8 +8,9 @@ fails changes nothing. A last row leaves a tombstone with its answer (farewell.p
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, nullcontext
+from functools import partial
 from time import monotonic
 from typing import Any, NoReturn
 
@@ -38,8 +39,6 @@ from service.errors import (
 from service.requests import Sequence
 from service.results import StepsResult
 from service.store.store import Change, Checkpoint, Gone, Record, SessionKey, SessionRow
-
-POLL_S = 0.005  # how often a start looks whether the rows before it are done
 
 
 class Beginning:
@@ -74,6 +73,7 @@ class Sequences:
     def __init__(self, stepper: Stepper, tasks: Tasks) -> None:
         self._stepper, self._life, self._tasks = stepper, stepper.life, tasks
         self._turns: dict[SessionKey, Turn] = {}
+        self._gone: dict[Ticket, Callable[[], None]] = {}  # what to do where the client goes away
 
     def take(self, request: Sequence, timeout_s: float, ticket: Ticket) -> None:
         """Begin a row. Raises NtmError, or tells the ticket later."""
@@ -87,6 +87,12 @@ class Sequences:
         else:
             self._row(request, session, timeout_s, ticket)
 
+    def cancel(self, ticket: Ticket) -> None:
+        """The client has gone: a first row is given up, unless it is committing."""
+        self._stepper.opening.discard(ticket)
+        if ticket in self._gone:
+            self._gone[ticket]()
+
     def _row(self, request: Sequence, session: Session, timeout_s: float, ticket: Ticket) -> None:
         if request.version not in (None, session.row.version):
             raise InvalidRequest(
@@ -96,9 +102,8 @@ class Sequences:
                 got=request.version,
             )
         steps = request.steps
-        if (
-            steps.session != session.row.id
-        ):  # the user's own, and a step that runs anew must find it
+        if steps.session != session.row.id:
+            # The user's own, and a step that runs anew must find it.
             steps = replace(steps, session=session.row.id)
         self._stepper.run(steps, session, timeout_s, ticket)
 
@@ -131,11 +136,19 @@ class Sequences:
                     return result_of(old, record, replayed=True)
                 before = list(old.jobs)
                 while not all(job.ended for job in before):
-                    self._left(deadline, ticket)
-                    await asyncio.sleep(POLL_S)
+                    await self._another(old, self._left(deadline, ticket), ticket)
             done = await self._begin(request, old, self._left(deadline, ticket), ticket)
             if done is not None:
                 return done
+
+    async def _another(self, session: Session, timeout_s: float, ticket: Ticket) -> None:
+        """Wait until a job of the session has ended, the client has gone or the time is over."""
+        ended = session.next_end()
+        self._gone[ticket] = session.wake
+        try:
+            await asyncio.wait([ended], timeout=timeout_s)
+        finally:
+            del self._gone[ticket]
 
     async def _begin(
         self,
@@ -158,8 +171,10 @@ class Sequences:
         try:
             async with room:
                 self._stepper.run(steps, born, timeout_s, beginning, first)
+                self._gone[ticket] = partial(self._stepper.cancel, beginning)
                 return await beginning.done
         finally:
+            self._gone.pop(ticket, None)
             if not life.is_held(born):
                 host.placement.forget(born)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import re
@@ -27,7 +28,8 @@ class Session:
     """
 
     __slots__ = (
-        "host", "inflight", "jobs", "kept", "pins", "replies", "row", "saved", "slot", "unsaved",
+        "_waiting", "host", "inflight", "jobs", "kept", "pins", "replies", "row", "saved", "slot",
+        "unsaved",
     )  # fmt: skip
 
     def __init__(self, row: SessionRow, host: Host, kept_replies: int = 16) -> None:
@@ -39,6 +41,7 @@ class Session:
         self.replies: OrderedDict[str, Record] = OrderedDict()
         self.jobs: dict[Job, None] = {}  # in the order they came
         self.inflight: dict[str, Job] = {}  # those of them with an idempotency key
+        self._waiting: list[asyncio.Future[None]] | None = None
 
     @property
     def etag(self) -> str:
@@ -61,6 +64,19 @@ class Session:
             self.replies[record.key] = record
             while len(self.replies) > self.kept:
                 self.replies.popitem(last=False)
+
+    def next_end(self) -> asyncio.Future[None]:
+        """Is done when one of its jobs has ended, or by `wake`."""
+        future = asyncio.get_running_loop().create_future()
+        self._waiting = [*(self._waiting or ()), future]
+        return future
+
+    def wake(self) -> None:
+        """Let those go on who wait for a job's end."""
+        waiting, self._waiting = self._waiting, None
+        for future in waiting or ():
+            if not future.done():
+                future.set_result(None)
 
     def info(self) -> SessionInfo:
         """The session as its owner sees it."""

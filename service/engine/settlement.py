@@ -16,7 +16,7 @@ from service.engine.job import Job
 from service.engine.lifecycle import Lifecycle
 from service.engine.refused import gone, key_reused
 from service.engine.sessions import Session
-from service.errors import CommitUnknown, NtmError, StoreAway
+from service.errors import CommitUnknown, Internal, NtmError, StoreAway
 from service.request_ids import told
 from service.results import PredictResult
 from service.store.store import (
@@ -38,9 +38,7 @@ async def settle(life: Lifecycle, host: Host, jobs: list[Job]) -> None:
     """Commit the steps among these finished jobs of a host, and answer every job."""
     for job in jobs:
         if job.session is None:
-            host.release(job)
-            output = job.output()
-            job.reply(PredictResult(output.tobytes(), output.shape, host.manifest.version))
+            _predicted(host, job)
     steps = [job for job in jobs if job.session is not None]
     try:
         if steps:
@@ -51,6 +49,16 @@ async def settle(life: Lifecycle, host: Host, jobs: list[Job]) -> None:
     except Exception:
         log.exception("a commit failed; requests: %s", _who(steps))
         _lose(life, steps, _unknown())
+
+
+def _predicted(host: Host, job: Job) -> None:
+    host.release(job)
+    try:
+        output = job.output()
+        job.reply(PredictResult(output.tobytes(), output.shape, host.manifest.version))
+    except Exception as error:  # a defect must not leave the steps beside it where they are
+        log.exception("a prediction failed; requests: %s", _who([job]))
+        job.fail(Internal(f"the prediction failed: {type(error).__name__}"))
 
 
 async def _store(life: Lifecycle, jobs: list[Job]) -> None:

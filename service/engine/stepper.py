@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Generator, Sequence
+from contextlib import contextmanager
 from contextvars import Context
 from time import monotonic
 from typing import Any
@@ -40,7 +41,7 @@ class Stepper:
         self._tasks = tasks
         self.opening: set[Ticket] = set()  # of steps whose session is being loaded
         self._kicked = False  # a tick is due
-        self._gathering = self._held = False  # it waits for the rest of what came at once
+        self._gathering = self._held = False  # it waits for the rest of what came together
         self._alarm: asyncio.TimerHandle | None = None  # when deadlines are looked at next
         self._alarm_at = 0.0
 
@@ -108,16 +109,17 @@ class Stepper:
             if isinstance(job.request, Steps):
                 self._open(job.request, job.deadline - monotonic(), ticket, fresh=True)
 
-    def gather(self) -> None:
-        """Calls come that came together: their rows run in one batch, after `run_gathered`."""
+    @contextmanager
+    def together(self) -> Generator[None]:
+        """Calls within came together: their rows run as soon as all are taken in, unless a tick is
+        due anyway. A step that is alone would lose more by waiting than a batch could gain it."""
         self._gathering = True
-
-    def run_gathered(self) -> None:
-        """Those were all: run their rows, unless a tick is due soon anyway. Waiting for others
-        would cost a step that is alone more than its share of the batch could gain it."""
-        held, self._gathering, self._held = self._held, False, False
-        if held:
-            self._tick()
+        try:
+            yield
+        finally:
+            held, self._gathering, self._held = self._held, False, False
+            if held:
+                self._tick()
 
     def _run_anew(self, session: Session) -> None:
         """The store is ahead of this engine: forget the session and take its steps in again,
@@ -191,11 +193,13 @@ class Stepper:
         ran, finished = host.tick()
         for job in finished:
             job.committing = True
-        if finished:
-            self._settle(host, finished)
-        host.count()
-        if ran and host.scheduler.ready:
-            self._kick()
+        try:
+            if finished:
+                self._settle(host, finished)
+            host.counts.tell()
+        finally:
+            if ran and host.scheduler.ready:
+                self._kick()
 
     def _settle(self, host: Host, finished: list[Job]) -> None:
         work = settle(self.life, host, finished)

@@ -40,14 +40,13 @@ class Tasks:
 def at_once(work: Coroutine[Any, Any, None]) -> None:
     """Do what waits for nothing: a task and a turn of the loop would cost more than the work.
 
-    Raises RuntimeError for what does wait.
+    What does wait is broken off, by a RuntimeError raised where it waits.
     """
     try:
         work.send(None)
+        work.throw(RuntimeError("expected work that waits for nothing"))
     except StopIteration:
         return
-    work.close()
-    raise RuntimeError("expected work that waits for nothing")
 
 
 async def _guarded(ticket: Ticket, work: Coroutine[Any, Any, None]) -> None:

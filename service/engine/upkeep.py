@@ -64,7 +64,7 @@ async def update_gauges(life: Lifecycle) -> None:
     for host in life.hosts.values():
         waiting[host.manifest.name] += host.scheduler.admitted
         resident += host.placement.resident
-        sizes["device"] += host.placement.resident * host.state_bytes
+        sizes["device"] += host.placement.occupied * host.state_bytes
         host.update_gauges()
     for session in life.sessions():
         saved += session.saved is not None

@@ -197,7 +197,7 @@ def assert_no_slot_leaked(host: Host) -> None:
     """Every slot is the initial state's, an idle session's, or free."""
     arena = host.placement.arena
     assert host.scheduler.admitted == 0
-    assert arena.free == arena.slots - 1 - host.placement.resident
+    assert arena.free == arena.slots - 1 - host.placement.occupied
 
 
 async def until(condition: Callable[[], bool], patience_s: float = PATIENCE_S) -> None:

@@ -9,8 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from service.engine.process import FrontConnection
 from service.errors import Internal, KeyReused, ModelNotFound, RevisionMismatch, WrongShape
-from service.requests import Guard, Health, ListModels, ListSessions, Predict
+from service.frames import frame_of
+from service.messages import Call
+from service.requests import Guard, Health, ListModels, ListSessions, Predict, Steps
 from service.store.memory import MemoryStore
 from service.store.store import (
     Change,
@@ -717,3 +720,61 @@ async def test_a_restored_engine_goes_on_bit_equal_from_checkpoint_and_records(
     after = await make_driver(store=store).memory("s")
     assert got + [tensor.data for tensor in after.tensors] == want
     assert after.step == sum(len(part) for part in parts)
+
+
+class Wire(asyncio.Transport):
+    """Keeps what is written to a front."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[bytes] = []
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written.append(bytes(data))
+
+    def is_closing(self) -> bool:
+        return False
+
+
+def fronts_of(driver: Driver, count: int) -> list[tuple[FrontConnection, Wire]]:
+    """So many fronts of an engine, without their sockets."""
+    known: set[FrontConnection] = set()
+    found = [(FrontConnection(driver.engine, known), Wire()) for _ in range(count)]
+    for front, wire in found:
+        front.connection_made(wire)
+    return found
+
+
+def frame(*names: str) -> bytes:
+    rows = rows_of(0, 1)
+    steps = [Steps("alice", name, rows.tobytes(), (1, 9), False, Guard()) for name in names]
+    return frame_of([Call(at + 1, step, 30.0) for at, step in enumerate(steps)])
+
+
+async def test_what_comes_alone_is_answered_in_the_same_turn_and_what_comes_together_in_one_batch(
+    driver: Driver,
+) -> None:
+    for name in ("a", "b", "c"):
+        await driver.create(name)
+    ((front, wire),) = fronts_of(driver, 1)
+
+    front.data_received(frame("a"))
+    assert len(wire.written) == 1
+    front.data_received(frame("a", "b") + frame("c"))
+    assert len(wire.written) == 2
+
+    (host,) = driver.engine.life.hosts.values()
+    assert {size: total.count for size, total in host.statistics.batches.items()} == {1: 1, 3: 1}
+
+
+async def test_fronts_whose_calls_come_in_one_turn_share_a_batch(driver: Driver) -> None:
+    for name in ("a", "b", "c"):
+        await driver.create(name)
+    fronts = fronts_of(driver, 3)
+
+    for (front, _), name in zip(fronts, ("a", "b", "c"), strict=True):
+        front.data_received(frame(name))
+    await until(lambda: all(wire.written for _, wire in fronts))
+
+    (host,) = driver.engine.life.hosts.values()
+    assert list(host.statistics.batches) == [3]

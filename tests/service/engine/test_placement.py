@@ -125,3 +125,37 @@ def test_the_whole_initial_state_is_nobodys_bytes(host: Host) -> None:
 @pytest.fixture
 def host(bundle: Bundle, runtimes: Any) -> Host:
     return host_of(bundle, runtimes("onnx"))
+
+
+def test_a_fork_shares_its_parents_slot_until_either_steps(
+    bundle: Bundle, runtime: Runtime
+) -> None:
+    host = host_of(bundle, runtime, slots=SLOTS)
+    (parent,), fork, other = stepped(host, 1), session_on(host, "fork"), session_on(host, "other")
+    state, free = packed(host, parent), host.placement.arena.free
+    for child in (fork, other):
+        host.placement.share(parent, child)
+    assert host.placement.arena.free == free and parent.slot == fork.slot == other.slot
+
+    step(host, fork, 5)
+    assert packed(host, parent) == packed(host, other) == state != packed(host, fork)
+    step(host, parent, 5)
+    assert packed(host, parent) == packed(host, fork) and packed(host, other) == state
+    assert_no_slot_leaked(host)
+
+
+def test_a_shared_slot_is_made_room_of_by_putting_all_who_share_it_off(
+    bundle: Bundle, runtime: Runtime
+) -> None:
+    host = host_of(bundle, runtime, slots=SLOTS)
+    parents = stepped(host, SLOTS - 2)  # a slot more, to work in
+    forks = [session_on(host, f"f{number}") for number in range(len(parents))]
+    states = [packed(host, parent) for parent in parents]
+    for parent, fork in zip(parents, forks, strict=True):
+        host.placement.share(parent, fork)
+    assert host.placement.resident == 2 * host.placement.occupied == 2 * len(parents)
+
+    stepped(host, 3)
+    assert [packed(host, session) for session in (*parents, *forks)] == states * 2
+    assert host.placement.resident < 2 * len(parents)
+    assert_no_slot_leaked(host)

@@ -13,6 +13,7 @@ import pytest
 
 from export.bundle import Bundle
 from service.engine.farewell import ENDED
+from service.engine.job import Job
 from service.engine.runtime import Runtime
 from service.errors import (
     InvalidRequest,
@@ -110,6 +111,13 @@ async def alone(make_driver: MakeDriver, rows: list[Floats]) -> list[bytes]:
     return [(await driver.stepped("alone", part)).outputs for part in rows]
 
 
+async def first_job(driver: Driver) -> Job:
+    """The job of what was sent, once it is admitted."""
+    (host,) = driver.engine.life.hosts.values()
+    await until(lambda: bool(host.scheduler.admitted))
+    return next(host.scheduler.waiting())
+
+
 async def test_a_sequence_answers_what_a_session_would(make_driver: MakeDriver) -> None:
     rows = [rows_of(seed, count) for seed, count in ((1, 2), (2, 1), (3, 4))]
     want = await alone(make_driver, rows)
@@ -118,6 +126,36 @@ async def test_a_sequence_answers_what_a_session_would(make_driver: MakeDriver) 
     assert [one.outputs for one in done] == want
     assert [(one.step, one.revision) for one in done] == [(2, 2), (3, 3), (7, 4)]
     assert {(one.session, one.version) for one in done} == {(SEVEN, "1")}
+
+
+async def test_a_start_whose_client_goes_away_is_given_up_and_replaces_nothing(
+    driver: Driver,
+) -> None:
+    before = await run(driver, rows_of(1, 2), start=True)
+    running = send(driver, rows_of(2, 4000), start=True)
+    job = await first_job(driver)
+    await until(lambda: job.done > 0)
+
+    driver.engine.cancel(running)
+
+    assert (await running.settled()).code == "client_gone" and job.left
+    after = await run(driver, rows_of(3, 1))
+    assert (after.step, after.incarnation) == (3, before.incarnation)
+
+
+async def test_a_start_that_waits_for_rows_before_it_is_given_up_when_its_client_goes_away(
+    driver: Driver,
+) -> None:
+    await run(driver, rows_of(1, 2), start=True)
+    running = send(driver, rows_of(2, 4000))
+    await until(lambda: running.job is not None and running.job.done > 0)
+    waiting = send(driver, rows_of(3, 1), start=True)
+    await asyncio.sleep(0)
+
+    driver.engine.cancel(waiting)
+
+    assert (await waiting.settled()).code == "client_gone" and not running.got
+    assert (await running.wait()).step == 4002
 
 
 async def test_rows_sent_without_waiting_run_in_the_order_they_came(

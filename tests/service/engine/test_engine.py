@@ -745,10 +745,10 @@ def fronts_of(driver: Driver, count: int) -> list[tuple[FrontConnection, Wire]]:
     return found
 
 
-def frame(*names: str) -> bytes:
+def frame(*names: str, first: int = 1) -> bytes:
     rows = rows_of(0, 1)
     steps = [Steps("alice", name, rows.tobytes(), (1, 9), False, Guard()) for name in names]
-    return frame_of([Call(at + 1, step, 30.0) for at, step in enumerate(steps)])
+    return frame_of([Call(first + at, step, 30.0) for at, step in enumerate(steps)])
 
 
 async def test_what_comes_alone_is_answered_in_the_same_turn_and_what_comes_together_in_one_batch(
@@ -760,7 +760,7 @@ async def test_what_comes_alone_is_answered_in_the_same_turn_and_what_comes_toge
 
     front.data_received(frame("a"))
     assert len(wire.written) == 1
-    front.data_received(frame("a", "b") + frame("c"))
+    front.data_received(frame("a", "b") + frame("c", first=3))
     assert len(wire.written) == 2
 
     (host,) = driver.engine.life.hosts.values()

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from service.settings import ZOO
 from tests.bench import alone, engine, http, known, runtimes, scaling, stores
 from tests.bench.circumstances import circumstances
 
-SECTIONS = ("runtime", "engine", "alone", "http", "stores", "known", "scaling")
 PACKAGES = ("onnxruntime-gpu", "torch", "litestar", "redis")
 
 
@@ -27,31 +27,33 @@ def main(argv: list[str]) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(SECTIONS))
+    parser.add_argument(
+        "sections",
+        nargs="*",
+        metavar="SECTION",
+        help="of runtime, engine, alone, http, stores, known, scaling",
+    )
     parser.add_argument("--seconds", type=float, default=5, help="of each HTTP measurement")
     parser.add_argument("--sessions", type=int, default=10_000, help="of stores, beside 64")
     parser.add_argument("--known", type=int, default=1_000_000, help="sessions of that section")
     parser.add_argument("--model", default=str(Path(ZOO) / "copy"), help="a zoo entry")
     args = parser.parse_args(argv)
-    chosen = args.sections or SECTIONS
-    if unknown := set(chosen) - set(SECTIONS):
-        parser.error(f"expected of {', '.join(SECTIONS)}, got {', '.join(sorted(unknown))}")
+    entry, seconds = Path(args.model), args.seconds
+    sections: dict[str, Callable[[], None]] = {
+        "runtime": lambda: runtimes.report(entry, seconds),
+        "engine": lambda: engine.report(entry, seconds),
+        "alone": lambda: alone.report(entry, seconds),
+        "http": lambda: http.report(entry, seconds),
+        "stores": lambda: stores.report(entry, seconds, args.sessions),
+        "known": lambda: known.report(entry, args.known),
+        "scaling": lambda: scaling.report(entry, seconds),
+    }
+    chosen = args.sections or list(sections)
+    if unknown := set(chosen) - set(sections):
+        parser.error(f"expected of {', '.join(sections)}, got {', '.join(sorted(unknown))}")
     print(circumstances("tests.bench", argv, PACKAGES), flush=True)
     for name in chosen:
-        if name == "runtime":
-            runtimes.report(Path(args.model), args.seconds)
-        elif name == "engine":
-            engine.report(Path(args.model), args.seconds)
-        elif name == "alone":
-            alone.report(Path(args.model), args.seconds)
-        elif name == "http":
-            http.report(Path(args.model), args.seconds)
-        elif name == "scaling":
-            scaling.report(Path(args.model), args.seconds)
-        elif name == "known":
-            known.report(Path(args.model), args.known)
-        else:
-            stores.report(Path(args.model), args.seconds, args.sessions)
+        sections[name]()
     return 0
 
 

@@ -398,7 +398,7 @@ def _text(value: Any, hint: Any) -> str:
         return _separator(hint).join(cast("tuple[str, ...]", value))
     if isinstance(value, bool):
         return "1" if value else "0"
-    return str(value).removesuffix(".0")
+    return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
 def _unknown(variable: str) -> str:

@@ -26,7 +26,7 @@ PIP_INSTALL := -m pip install --quiet --quiet --disable-pip-version-check
 PROFILES := cpu gpu train dev image
 SBOM := --pyproject pyproject.toml --mc-type application --output-reproducible --validate
 
-.PHONY: help serve test test-deploy crash clients check format-check lint types audit sbom train export bench bench-peers lock clean
+.PHONY: help serve test test-deploy crash clients test-ray check format-check lint types audit sbom train export bench bench-peers lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' Makefile
@@ -37,7 +37,7 @@ serve: .venv/stamp ## serve the bundled models on HOST:PORT (127.0.0.1:8000), wi
 	  exec .venv/bin/ntm serve --host $(HOST) --port $(PORT)
 
 test: .venv-dev/stamp ## run the tests, WORKERS at a time
-	.venv-dev/bin/python -m pytest -n $(WORKERS) --dist loadfile -m "not crash and not clients and not deploy" $(ARGS)
+	.venv-dev/bin/python -m pytest -n $(WORKERS) --dist loadfile -m "not crash and not clients and not deploy and not ray" $(ARGS)
 
 test-deploy: .venv-dev/stamp ## bring up the deployment and break it; FORM=containers or processes
 	DEPLOY_FORM=$(FORM) .venv-dev/bin/python -m pytest -s -m deploy -o faulthandler_timeout=900 $(ARGS)
@@ -47,6 +47,9 @@ crash: .venv-dev/stamp ## kill servers, stores and replicas under load, KILLS ti
 
 clients: .venv-dev/stamp ## drive the server with KServe's and MLServer's clients, built on first use
 	.venv-dev/bin/python -m pytest -m clients $(ARGS)
+
+test-ray: .venv-dev/stamp ## step and kill replicas under Ray Serve, whose environment is built on first use
+	.venv-dev/bin/python -m pytest -m ray $(ARGS)
 
 check: format-check lint types test ## all that CI checks: format, lint, types, tests
 

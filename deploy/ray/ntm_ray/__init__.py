@@ -1,0 +1,1 @@
+"""ntm-serve under Ray Serve: see ../README.md."""

@@ -28,9 +28,11 @@ COPY requirements-gpu.lock ./
 RUN pip --python /opt/ntm/bin/python install --no-cache-dir \
     -r requirements-gpu.lock -r requirements-image.lock
 
+# ONNX Runtime is no part of the train profile, and `ntm export` proves its bundles with it.
 FROM environment AS train-packages
-COPY requirements-train.lock ./
-RUN pip --python /opt/ntm/bin/python install --no-cache-dir -r requirements-train.lock
+COPY requirements-train.lock requirements-cpu.lock ./
+RUN pip --python /opt/ntm/bin/python install --no-cache-dir \
+    -r requirements-train.lock -r requirements-cpu.lock
 
 # Our own code, as a wheel: the only thing that changes with it.
 FROM base AS wheel

@@ -61,4 +61,4 @@ def text_of(value: Any, hint: Any) -> str:
         return _separator(hint).join(cast("tuple[str, ...]", value))
     if isinstance(value, bool):
         return "1" if value else "0"
-    return str(value).removesuffix(".0")
+    return str(value).removesuffix(".0") if isinstance(value, float) else str(value)

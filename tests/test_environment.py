@@ -305,9 +305,11 @@ def test_a_lock_has_at_most_one_onnx_runtime(profile: str):
     assert runtimes == wanted
 
 
-@pytest.mark.parametrize("profile", ["cpu", "gpu"])
-def test_what_an_image_adds_fits_the_lock_it_is_added_to(profile: str):
-    ours, added = locked(profile), locked("image")
+@pytest.mark.parametrize(
+    ("profile", "more"), [("cpu", "image"), ("gpu", "image"), ("train", "cpu")]
+)
+def test_what_an_image_adds_fits_the_lock_it_is_added_to(profile: str, more: str):
+    ours, added = locked(profile), locked(more)
     shared = ours.keys() & added.keys()
     assert {name: ours[name] for name in shared} == {name: added[name] for name in shared}
 

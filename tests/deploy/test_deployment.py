@@ -234,8 +234,7 @@ def test_a_server_writes_nowhere_but_where_it_may(contained: Containers):
     for path in ("/", "/opt/ntm", "/models", "/run/secrets"):
         refused = contained.inside("server-1", f"touch {path}/file")
         assert "Read-only file system" in refused, refused
-    for path in ("/tmp", "/data"):
-        assert contained.inside("server-1", f"touch {path}/file && rm {path}/file") == "0\n"
+    assert contained.inside("server-1", "touch /tmp/file && rm /tmp/file") == "0\n"
     assert "Permission denied" in contained.inside("server-1", "cat /run/secrets/redis.acl")
     assert contained.inside("server-1", "tr '\\0' ' ' </proc/1/cmdline").startswith(
         "/opt/ntm/bin/python /opt/ntm/bin/ntm serve"

@@ -95,8 +95,9 @@ def test_the_internal_variables_are_no_unknown_settings():
 
 def test_settings_survive_the_way_through_an_environment():
     settings = Settings(
-        port=1, models=("/a", "/b"), drain_s=0.125, idle_ttl_s=1e7 / 3, trust_code=True, fronts=3
-    )
+        host="0.0.0.0", port=1, models=("/a", "/b-1.0"), drain_s=0.125, idle_ttl_s=1e7 / 3,
+        trust_code=True, fronts=3, tls_cert="/tls-2.0",
+    )  # fmt: skip
     assert Settings.from_env(settings.to_env()) == settings
 
 

@@ -16,10 +16,11 @@ stop() {
   pid=$(<"$folder/pid")
   kill "$pid" 2>/dev/null || true
   for ((i = 0; i < 300; i++)); do
-    kill -0 "$pid" 2>/dev/null || return 0
+    kill -0 "$pid" 2>/dev/null || break
     sleep 0.1
   done
-  kill -KILL "$pid"
+  ! kill -KILL "$pid" 2>/dev/null || sleep 1
+  umount "$folder/exec/netns/default" 2>/dev/null || true # which it leaves mounted
 }
 
 # Compose v2 and buildx: Debian 12's own are older. They need libc alone.

@@ -1,0 +1,62 @@
+"""Which slots are free: the dynamic memory allocation of Graves et al. 2016 (Nature 538, Methods).
+
+Pure functions. Usage is in [0, 1]: 0 is a slot that holds nothing worth keeping, 1 one that does.
+"""
+
+import torch
+from torch import Tensor
+
+# Usages that are the same once rounded to a multiple of this count as a tie. Slots that nothing
+# has told apart yet have the same usage but for the last bit, and which comes first decides where
+# the next word goes: without this, each runtime's own rounding would.
+TIE = 2.0**-14
+# The logarithm of an unused slot is that of this, so that it is finite; it moves no allocation by
+# more than 1e-6.
+FLOOR = 1e-6
+
+
+def retention(free: Tensor, read_weights: Tensor) -> Tensor:
+    """psi_t(i) = prod_r [1 - f_t^r w_{t-1}^{r,r}(i)]: how much of each slot is not freed.
+
+    free: (B, R, 1) in [0, 1], the free gates; read_weights: (B, R, N), the last ones. Returns
+    (B, N) in [0, 1].
+    """
+    freed = free * read_weights
+    kept = 1 - freed[:, 0]
+    for head in range(1, freed.shape[1]):
+        kept = kept * (1 - freed[:, head])
+    return kept
+
+
+def update_usage(usage: Tensor, write_weights: Tensor, kept: Tensor) -> Tensor:
+    """u_t = (u_{t-1} + w_{t-1}^w - u_{t-1} o w_{t-1}^w) o psi_t.
+
+    usage, write_weights: (B, N), the last ones; kept: (B, N), of `retention`. Returns (B, N),
+    held in [0, 1] against rounding.
+    """
+    return ((usage + write_weights - usage * write_weights) * kept).clamp(0, 1)
+
+
+def allocation(usage: Tensor, earlier: Tensor | None = None) -> Tensor:
+    """a_t(phi(j)) = (1 - u_t(phi(j))) prod_{i < j} u_t(phi(i)), phi the slots by rising usage.
+
+    Slots that tie, see TIE, come in the order of their index. Without sort and cumulative product,
+    which do not export: each slot's product is the exponential of a sum of logarithms over the
+    slots that come before it, one product of an N x N matrix of zeros and ones. The order has no
+    gradient, as in the paper.
+
+    usage: (B, N) in [0, 1]; earlier: `earlier_slots(N)`, made here where None. Returns (B, N) >= 0,
+    sums to at most 1, up to 1e-6.
+    """
+    earlier = earlier_slots(usage.shape[1]).to(usage.device) if earlier is None else earlier
+    rank = torch.round(usage.detach() / TIE)
+    mine, other = rank.unsqueeze(2), rank.unsqueeze(1)
+    before = (other < mine) | ((other == mine) & earlier)  # (B, N, N): is slot j before slot i?
+    logarithms = torch.log(FLOOR + (1 - FLOOR) * usage)
+    product = torch.matmul(before.to(usage.dtype), logarithms.unsqueeze(2)).squeeze(2)
+    return (1 - usage) * torch.exp(product)
+
+
+def earlier_slots(slots: int) -> Tensor:
+    """(N, N), bool: whether column j is a slot of lower index than row i."""
+    return torch.ones(slots, slots, dtype=torch.bool).tril(-1)

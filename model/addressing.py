@@ -50,10 +50,10 @@ def masked_addressing(key: Tensor, memory: Tensor, beta: Tensor, mask: Tensor) -
     (B, K, N), as `content_based_addressing` where the mask is 1 throughout. No tensor has all of
     K, N and M: sums over the width are products of matrices with the mask's square.
     """
-    through = mask.square()
+    through = mask * mask
     dots = torch.matmul(key * through, memory.transpose(1, 2))
     key_norm = torch.linalg.vector_norm(key * mask, dim=2, keepdim=True)
-    squares = torch.matmul(through, memory.square().transpose(1, 2))
+    squares = torch.matmul(through, (memory * memory).transpose(1, 2))
     slot_norm = torch.sqrt(squares + EPSILON**2)  # a root has no gradient at 0
     return torch.softmax(beta * dots / (key_norm * slot_norm + EPSILON), dim=2)
 

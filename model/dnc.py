@@ -13,7 +13,7 @@ from model.links import follow, same_slot, sharpen_links, update_link, update_pr
 from model.memory import MemoryBank, MemoryInit
 from model.sizes import require_positive
 from model.state import StateSpec, TensorSpec
-from model.usage import allocation, earlier_slots, retention, update_usage
+from model.usage import allocation, order_margin, retention, update_usage
 
 
 class DNCState(NamedTuple):
@@ -71,7 +71,7 @@ class DNC(nn.Module):
         )
         self.output = nn.Linear(controller_size + read_heads * memory_width, output_size)
         # Constants, so in no file of weights.
-        self.register_buffer("earlier", earlier_slots(memory_size), persistent=False)
+        self.register_buffer("margin", order_margin(memory_size), persistent=False)
         self.register_buffer("same", same_slot(memory_size), persistent=False)
 
     @property
@@ -142,7 +142,7 @@ class DNC(nn.Module):
 
         memory: (B, N, M), before the write; usage: (B, N). Returns (B, 1, N), sums to at most 1.
         """
-        free = allocation(usage, cast(Tensor, self.earlier)).unsqueeze(1)
+        free = allocation(usage, cast(Tensor, self.margin)).unsqueeze(1)
         content = _content(write, memory)
         return write.gate * (write.allocation * free + (1 - write.allocation) * content)
 

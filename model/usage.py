@@ -6,10 +6,11 @@ Pure functions. Usage is in [0, 1]: 0 is a slot that holds nothing worth keeping
 import torch
 from torch import Tensor
 
-# Usages that are the same once rounded to a multiple of this count as a tie. Slots that nothing
-# has told apart yet have the same usage but for the last bit, and which comes first decides where
-# the next word goes: without this, each runtime's own rounding would.
-TIE = 2.0**-14
+# Slots are put in order by their usage rounded to a multiple of this; those that tie, by index.
+# Slots that nothing has told apart yet have the same usage but for the last bit, and which of them
+# comes first decides where the next word goes. By the bare usage each runtime's own rounding would
+# decide, and two runtimes part: of 64 untrained networks, 49 within 64 rows, so with this none.
+GRAIN = 2.0**-8
 # The logarithm of an unused slot is that of this, so that it is finite; it moves no allocation by
 # more than 1e-6.
 FLOOR = 1e-6
@@ -37,26 +38,25 @@ def update_usage(usage: Tensor, write_weights: Tensor, kept: Tensor) -> Tensor:
     return ((usage + write_weights - usage * write_weights) * kept).clamp(0, 1)
 
 
-def allocation(usage: Tensor, earlier: Tensor | None = None) -> Tensor:
+def allocation(usage: Tensor, margin: Tensor | None = None) -> Tensor:
     """a_t(phi(j)) = (1 - u_t(phi(j))) prod_{i < j} u_t(phi(i)), phi the slots by rising usage.
 
-    Slots that tie, see TIE, come in the order of their index. Without sort and cumulative product,
-    which do not export: each slot's product is the exponential of a sum of logarithms over the
-    slots that come before it, one product of an N x N matrix of zeros and ones. The order has no
-    gradient, as in the paper.
+    In the order of GRAIN. Without sort and cumulative product, which do not export: each slot's
+    product is the exponential of a sum of logarithms over the slots that come before it, a product
+    with an N x N matrix of zeros and ones. The order has no gradient, as in the paper.
 
-    usage: (B, N) in [0, 1]; earlier: `earlier_slots(N)`, made here where None. Returns (B, N) >= 0,
-    sums to at most 1, up to 1e-6.
+    usage: (B, N) in [0, 1]; margin: `order_margin(N)`, made here where None. Returns (B, N) >= 0,
+    which sums to at most 1, up to 1e-6.
     """
-    earlier = earlier_slots(usage.shape[1]).to(usage.device) if earlier is None else earlier
-    rank = torch.round(usage.detach() / TIE)
-    mine, other = rank.unsqueeze(2), rank.unsqueeze(1)
-    before = (other < mine) | ((other == mine) & earlier)  # (B, N, N): is slot j before slot i?
+    margin = order_margin(usage.shape[1]).to(usage) if margin is None else margin
+    rank = torch.round(usage.detach() / GRAIN)
+    before = rank.unsqueeze(2) - rank.unsqueeze(1) >= margin  # (B, N, N): slot j before slot i?
     logarithms = torch.log(FLOOR + (1 - FLOOR) * usage)
     product = torch.matmul(before.to(usage.dtype), logarithms.unsqueeze(2)).squeeze(2)
     return (1 - usage) * torch.exp(product)
 
 
-def earlier_slots(slots: int) -> Tensor:
-    """(N, N), bool: whether column j is a slot of lower index than row i."""
-    return torch.ones(slots, slots, dtype=torch.bool).tril(-1)
+def order_margin(slots: int) -> Tensor:
+    """(N, N): by how many grains row i's usage must exceed column j's for j to come before i: 0
+    where j is the lower index, else 1."""
+    return 1 - torch.ones(slots, slots).tril(-1)

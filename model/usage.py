@@ -9,7 +9,8 @@ from torch import Tensor
 # Slots are put in order by their usage rounded to a multiple of this; those that tie, by index.
 # Slots that nothing has told apart yet have the same usage but for the last bit, and which of them
 # comes first decides where the next word goes. By the bare usage each runtime's own rounding would
-# decide, and two runtimes part: of 64 untrained networks, 49 within 64 rows, so with this none.
+# decide, and two runtimes part for good: of 256 sequences of 64 rows through untrained networks,
+# each stepped in a batch and alone, 122 did, and none since.
 GRAIN = 2.0**-8
 # The logarithm of an unused slot is that of this, so that it is finite; it moves no allocation by
 # more than 1e-6.

@@ -286,7 +286,7 @@ def test_rows_of_other_dims_are_refused(dims: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize("size", ["memory_size", "memory_width", "read_heads", "controller_size"])
 def test_sizes_below_one_are_refused(size: str) -> None:
-    sizes = {"memory_size": N, "memory_width": M} | {size: 0}
+    sizes: dict[str, Any] = {"memory_size": N, "memory_width": M} | {size: 0}
     with pytest.raises(ValueError, match=f"{size} must be an integer of at least 1, got 0"):
         DNC(X, Y, **sizes)
 

@@ -43,21 +43,6 @@ def content_based_addressing(key: Tensor, memory: Tensor, beta: Tensor) -> Tenso
     return torch.softmax(beta * cosine_similarity(key, memory), dim=2)
 
 
-def masked_addressing(key: Tensor, memory: Tensor, beta: Tensor, mask: Tensor) -> Tensor:
-    """softmax over slots of beta_t K[k_t o m_t, M_t(i) o m_t] (Csordas and Schmidhuber 2019).
-
-    key, mask: (B, K, M), the mask in [0, 1]; memory: (B, N, M); beta: (B, K, 1), > 0. Returns
-    (B, K, N), as `content_based_addressing` where the mask is 1 throughout. No tensor has all of
-    K, N and M: sums over the width are products of matrices with the mask's square.
-    """
-    through = mask * mask
-    dots = torch.matmul(key * through, memory.transpose(1, 2))
-    key_norm = torch.linalg.vector_norm(key * mask, dim=2, keepdim=True)
-    squares = torch.matmul(through, (memory * memory).transpose(1, 2))
-    slot_norm = torch.sqrt(squares + EPSILON**2)  # a root has no gradient at 0
-    return torch.softmax(beta * dots / (key_norm * slot_norm + EPSILON), dim=2)
-
-
 def interpolate(weights: Tensor, previous: Tensor, g: Tensor) -> Tensor:
     """w_g = g_t w_c + (1 - g_t) w_{t-1} (eq. 7).
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from model import sequences
-from model.addressing import content_based_addressing, masked_addressing
 from model.controllers import ControllerKind, ControllerState, NTMController
+from model.dnc_content import content_weights
 from model.dnc_interface import DNCInterface, ReadInterface, WriteInterface, told
 from model.links import follow, same_slot, sharpen_links, update_link, update_precedence
 from model.memory import MemoryBank, MemoryInit
@@ -143,7 +143,7 @@ class DNC(nn.Module):
         memory: (B, N, M), before the write; usage: (B, N). Returns (B, 1, N), sums to at most 1.
         """
         free = allocation(usage, cast(Tensor, self.margin)).unsqueeze(1)
-        content = _content(write, memory)
+        content = content_weights(write.key, memory, write.strength, write.mask)
         return write.gate * (write.allocation * free + (1 - write.allocation) * content)
 
     def read_weights(
@@ -158,7 +158,7 @@ class DNC(nn.Module):
         if read.sharpness is not None:
             backward = sharpen_links(backward, read.sharpness[..., 0:1])
             forward = sharpen_links(forward, read.sharpness[..., 1:2])
-        content = _content(read, memory)
+        content = content_weights(read.key, memory, read.strength, read.mask)
         before, same, after = read.modes.split(1, dim=2)
         return before * backward + same * content + after * forward
 
@@ -181,10 +181,3 @@ class DNC(nn.Module):
     def run(self, inputs: Tensor, state: DNCState | None = None) -> tuple[Tensor, DNCState]:
         """inputs: (B, T, X). Returns logits (B, T, Y) and the state after the last row."""
         return sequences.run(self, inputs, state)
-
-
-def _content(head: ReadInterface | WriteInterface, memory: Tensor) -> Tensor:
-    """C(M, k, beta), the key compared through the head's mask where it has one: (B, K, N)."""
-    if head.mask is None:
-        return content_based_addressing(head.key, memory, head.strength)
-    return masked_addressing(head.key, memory, head.strength, head.mask)

@@ -1,7 +1,9 @@
 """The DNC's equations (Graves et al. 2016, Methods), one slot at a time: what the tensor code is
 compared with. Vectors are lists of floats, for one row of the batch; allocation sorts."""
 
-from tests.model.slow import Matrix, Vector, cosine, softmax
+import math
+
+from tests.model.slow import Matrix, Vector, softmax
 
 
 def retention(free: Vector, reads: Matrix) -> Vector:
@@ -60,13 +62,23 @@ def sharpen(weights: Vector, sharpness: float) -> Vector:
     return [power / sum(powers) for power in powers]
 
 
-def content(key: Vector, memory: Matrix, strength: float, mask: Vector) -> Vector:
-    """The key and each slot through the mask (Csordas and Schmidhuber 2019); of ones: the paper."""
+def content(
+    key: Vector, memory: Matrix, strength: float, mask: Vector, faint: float = 0.1
+) -> Vector:
+    """The key and each slot through the mask (Csordas and Schmidhuber 2019); of ones, and with
+    faint = 0: the paper's."""
 
     def through(word: Vector) -> Vector:
         return [value * let for value, let in zip(word, mask, strict=True)]
 
-    return softmax([strength * cosine(through(key), through(slot)) for slot in memory])
+    def length(word: Vector, least: float) -> float:
+        return math.sqrt(sum(value * value for value in word) + least * least)
+
+    def likeness(word: Vector) -> float:
+        dot = sum(a * b for a, b in zip(through(key), word, strict=True))
+        return dot / (length(through(key), 0.0) * length(word, faint) + 1e-8)
+
+    return softmax([strength * likeness(through(slot)) for slot in memory])
 
 
 def mix(shares: Vector, parts: Matrix) -> Vector:

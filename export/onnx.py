@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Generator
 from typing import Any
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 import torch
@@ -76,6 +77,7 @@ def _simplify(model: ir.Model) -> None:
         pattern.RewriteRule(_normalised_power, _softmax_of_logarithm, _over_the_last_axis),
         pattern.RewriteRule(_outer_product, _matrix_product, _of_vectors),
     ]
+    sums = [pattern.RewriteRule(_sum, _product_with_ones, _over_a_last_axis_of_known_size)]
     exact = [
         rules.mul_by_1_rule,
         rules.div_by_1_rule,
@@ -86,6 +88,7 @@ def _simplify(model: ir.Model) -> None:
         RewritePass(exact),
         passes.IdentityEliminationPass(),
         RewritePass(ours),
+        RewritePass(sums),  # those that are left
         passes.RemoveUnusedNodesPass(),
         passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
         passes.DeduplicateInitializersPass(),
@@ -134,6 +137,27 @@ def _matrix_product(op: Any, a: Any, b: Any, last: Any, middle: Any) -> Any:
 def _of_vectors(_: Any, a: ir.Value, b: ir.Value, last: ir.Value, middle: ir.Value) -> bool:
     vectors = all(value.shape is not None and len(value.shape) == 2 for value in (a, b))
     return vectors and _constant(last) == [2] and _constant(middle) == [1]
+
+
+def _sum(op: Any, x: Any, axes: Any) -> Any:
+    return op.ReduceSum(x, axes, keepdims=1)
+
+
+def _product_with_ones(op: Any, x: ir.Value, **_: Any) -> Any:
+    """The same sum, which does not round by the row's place in the batch as a ReduceSum does."""
+    size = _last_size(x)
+    assert size is not None
+    return op.MatMul(x, op.Constant(value=ir.tensor(np.ones((size, 1), np.float32))))
+
+
+def _over_a_last_axis_of_known_size(_: Any, x: ir.Value, axes: ir.Value) -> bool:
+    known = _last_size(x) is not None and x.dtype == ir.DataType.FLOAT
+    return known and _constant(axes) in ([-1], [len(x.shape or ()) - 1])
+
+
+def _last_size(x: ir.Value) -> int | None:
+    size = x.shape[-1] if x.shape else None
+    return size if isinstance(size, int) else None
 
 
 def _constant(value: ir.Value) -> list[int] | None:

@@ -35,12 +35,13 @@ def rules(episodes: Episodes) -> list[Rule]:
     for head in range(heads[0]):
         name = _name("write", head, heads[0])
         found += _moves(episodes, "write", head, name, episodes.seeing, "while the input is seen")
+        found += _allocates(episodes, head, name)
     found.append(_writes_little(episodes))
     for head in range(heads[1]):
         name = _name("read", head, heads[1])
         found += _moves(episodes, "read", head, name, episodes.batch.mask, "while it answers")
         found += _begins(episodes, head, name) + _leaps(episodes, head, name)
-        found += _source(episodes, head, name)
+        found += _source(episodes, head, name) + _modes(episodes, head, name)
     return found
 
 
@@ -94,6 +95,8 @@ def _leaps(episodes: Episodes, head: int, name: str) -> list[Rule]:
     """Whether the head's largest weight moves further than a shift reaches, by content (a gate
     above 1/2), in one of the LOOKUP rows before the answer or in its first row, in which it is
     focused."""
+    if "read_shift" not in episodes.trace:
+        return []
     weights, gate = episodes.state["read_weights"][:, :, head], episodes.trace["read_gate"]
     slots, reach = weights.shape[2], episodes.trace["read_shift"].shape[3] // 2
     largest, places = weights.max(dim=2)
@@ -130,6 +133,31 @@ def _source(episodes: Episodes, head: int, name: str) -> list[Rule]:
         return []
     share = (hit & same).any(dim=2)[answered].float().mean().item()
     return [Rule(f"{name} reads each row of the answer where that row was written", share)]
+
+
+def _modes(episodes: Episodes, head: int, name: str) -> list[Rule]:
+    """Which of a DNC's read modes has the largest share, row by row of the answer."""
+    if "read_modes" not in episodes.trace:
+        return []
+    largest = episodes.trace["read_modes"][episodes.batch.mask][:, head].argmax(dim=1)
+    sentences = (
+        f"{name} goes back in the order of writing while it answers",
+        f"{name} looks up by content while it answers",
+        f"{name} goes on in the order of writing while it answers",
+    )
+    return [
+        Rule(sentence, (largest == mode).float().mean().item())
+        for mode, sentence in enumerate(sentences)
+    ]
+
+
+def _allocates(episodes: Episodes, head: int, name: str) -> list[Rule]:
+    """Whether a DNC writes to a free slot, not by content, in the rows seen."""
+    if "write_allocation" not in episodes.trace:
+        return []
+    gate = episodes.trace["write_allocation"][episodes.seeing][:, head]
+    share = (gate > 0.5).float().mean().item()
+    return [Rule(f"{name} takes a free slot for each row seen", share)]
 
 
 def _writes_little(episodes: Episodes) -> Rule:

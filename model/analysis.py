@@ -1,8 +1,8 @@
 """How a trained memory is used, in numbers: where, how, for how long, and what it stands.
 
 All of it is measured on `Episodes` of a network with memory, read_weights and write_weights in
-its state (and, for `access`, an NTM's trace). A head is "focused" on the slot with its largest
-weight where that is above FOCUSED.
+its state (and, for `access`, an NTM's or a DNC's trace). A head is "focused" on the slot with its
+largest weight where that is above FOCUSED.
 """
 
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
+from model.dnc_interface import MODES
 from model.episodes import Episodes, record
 from model.families import Network
 from model.tasks import Batch, Task
@@ -39,15 +40,17 @@ def utilisation(episodes: Episodes) -> dict[str, float]:
 def access(episodes: Episodes) -> dict[str, Any]:
     """How often the ways of addressing act, by kind of head and part of the episode.
 
-    content: mean gate g; kept: 1 - g; shift: mean probability of each shift, lowest first;
-    strength, sharpness: means; focus: mean largest weight. Means over rows, heads, sequences.
+    Of an NTM, content: mean gate g; kept: 1 - g; shift: mean probability of each shift, lowest
+    first; strength, sharpness: means. Of a DNC that reads, backward, content, forward: the modes;
+    freed: the free gates; strength. Of one that writes, allocation and content: how much goes to
+    free slots and by content; nothing: what is not written; strength.
+    focus: mean largest weight. Means over rows, heads, sequences.
     """
+    of = _access_of if "read_shift" in episodes.trace else _dnc_access_of
     parts = {"seeing": episodes.seeing, "answering": episodes.batch.mask}
     found: dict[str, Any] = {}
     for kind in KINDS:
-        found[kind] = {
-            part: _access_of(episodes, kind, rows) for part, rows in parts.items() if rows.any()
-        }
+        found[kind] = {part: of(episodes, kind, rows) for part, rows in parts.items() if rows.any()}
     return found
 
 
@@ -66,6 +69,21 @@ def _access_of(episodes: Episodes, kind: str, rows: Tensor) -> dict[str, Any]:
         "sharpness": mean("sharpness"),
         "focus": focus,
     }
+
+
+def _dnc_access_of(episodes: Episodes, kind: str, rows: Tensor) -> dict[str, Any]:
+    def mean(name: str) -> Tensor:
+        return episodes.trace[f"{kind}_{name}"][rows].mean(dim=(0, 1))
+
+    focus = episodes.state[f"{kind}_weights"][rows].amax(dim=2).mean().item()
+    told: dict[str, Any] = {"strength": mean("strength").item(), "focus": focus}
+    if kind == "read":
+        modes = dict(zip(MODES, mean("modes").tolist(), strict=True))
+        return modes | {"freed": mean("free").item()} | told
+    gate, free = (episodes.trace[f"write_{name}"][rows] for name in ("gate", "allocation"))
+    allocated, written = (gate * free).mean().item(), gate.mean().item()
+    ways = {"allocation": allocated, "content": written - allocated, "nothing": 1 - written}
+    return ways | told
 
 
 def memory_change(episodes: Episodes) -> list[float]:

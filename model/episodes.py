@@ -13,8 +13,12 @@ from model.tasks import Batch
 Change = Callable[[int, Tensor], Tensor]  # the row to come, the memory (B, N, M) -> the memory
 
 
+# Left out of what is recorded: N x N numbers a row, and nothing here looks at them.
+TOO_LARGE = ("link",)
+
+
 class Episodes(NamedTuple):
-    """B sequences of T rows. State and trace by the names of the network's specs."""
+    """B sequences of T rows. State and trace by the names of the network's specs, without links."""
 
     batch: Batch
     logits: Tensor  # (B, T, Y)
@@ -34,7 +38,8 @@ def record(network: Network, batch: Batch, change: Change | None = None) -> Epis
     device = next(cast(nn.Module, network).parameters()).device
     state = network.initial_state(batch.inputs.shape[0])
     names = [spec.name for spec in network.state_spec]
-    first = dict(zip(names, flatten(state), strict=True))
+    kept = [place for place, spec in enumerate(network.state_spec) if spec.role not in TOO_LARGE]
+    first = _chosen(flatten(state), kept)
     outputs: list[Tensor] = []
     states: list[tuple[Tensor, ...]] = []
     traces: list[tuple[Tensor, ...]] = []
@@ -43,16 +48,20 @@ def record(network: Network, batch: Batch, change: Change | None = None) -> Epis
             state = _with_memory(state, names, lambda memory, row=number: change(row, memory))
         y, state, trace = network.step_traced(row, state)
         outputs.append(y)
-        states.append(flatten(state))
+        states.append(_chosen(flatten(state), kept))
         traces.append(flatten(trace))
     emitted = [spec.name for spec in network.trace_spec]
     return Episodes(
         batch,
         torch.stack(outputs, dim=1).cpu(),
-        _stacked(names, states),
+        _stacked([names[place] for place in kept], states),
         _stacked(emitted, traces),
-        {name: part.cpu() for name, part in first.items()},
+        {names[place]: part.cpu() for place, part in zip(kept, first, strict=True)},
     )
+
+
+def _chosen(parts: tuple[Tensor, ...], places: list[int]) -> tuple[Tensor, ...]:
+    return tuple(parts[place] for place in places)
 
 
 def _with_memory(state: Any, names: list[str], change: Callable[[Tensor], Tensor]) -> Any:

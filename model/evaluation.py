@@ -17,7 +17,7 @@ from model.families import Network, load
 from model.options import parse_lengths
 from model.rollout import rollout
 from model.tasks import TASKS, Batch, Task, make_task
-from model.tasks.task import TEST_SEED
+from model.tasks.task import TEST_SEED, Queried
 
 CHUNK = 100  # sequences evaluated at once
 ZOO = Path(__file__).parent / "zoo"
@@ -26,8 +26,9 @@ ZOO = Path(__file__).parent / "zoo"
 class Summary(msgspec.Struct, frozen=True, omit_defaults=True):
     """The measures of some sequences: means a sequence, the worst, and how many were perfect.
 
-    Where even the best answer costs something, what it costs on these very sequences, how much
-    more the network paid, and the standard error of that difference.
+    Where sequences ask several things, the share of them that were answered right. Where even
+    the best answer costs something, what it costs on these very sequences, how
+    much more the network paid, and the standard error of that difference.
     """
 
     sequences: int
@@ -35,6 +36,7 @@ class Summary(msgspec.Struct, frozen=True, omit_defaults=True):
     wrong_bits_worst: int
     cross_entropy_bits: float
     perfect: int
+    right: float | None = None
     optimum_bits: float = 0.0
     gap_bits: float = 0.0
     gap_error: float = 0.0
@@ -50,13 +52,17 @@ def summarise(network: Network, task: Task, batches: Iterable[Batch]) -> Summary
     wrong: list[Tensor] = []
     bits: list[Tensor] = []
     least: list[Tensor] = []
+    right: list[Tensor] = []
     for batch in batches:
         state = network.initial_state(batch.inputs.shape[0])
         batch = batch.to(device)
-        measured = task.measures(rollout(network.step, state, batch.inputs).logits, batch)
+        logits = rollout(network.step, state, batch.inputs).logits
+        measured = task.measures(logits, batch)
         wrong.append(measured.wrong_bits.double())
         bits.append(measured.cross_entropy_bits.double())
         least.append(task.optimum_bits(batch).double())
+        if isinstance(task, Queried):
+            right.append(task.right(logits, batch).double())
     if not wrong:
         raise ValueError("expected at least one sequence to evaluate, got none")
     counts, costs, optimum = torch.cat(wrong), torch.cat(bits), torch.cat(least)
@@ -66,6 +72,7 @@ def summarise(network: Network, task: Task, batches: Iterable[Batch]) -> Summary
         wrong_bits_worst=int(counts.max().item()),
         cross_entropy_bits=round(costs.mean().item(), 6),
         perfect=int((counts == 0).sum().item()),
+        right=round(torch.cat(right).mean().item(), 6) if right else None,
         **(_gap(costs.cpu() - optimum.cpu(), optimum.cpu()) if optimum.any() else {}),
     )
 
@@ -127,9 +134,15 @@ def describe(results: dict[str, Any]) -> str:
         lines.append(
             f"{length:>8}{summary['wrong_bits']:>12.3f}{summary['wrong_bits_worst']:>7}"
             f"{summary['cross_entropy_bits']:>20.4f}"
-            f"  {summary['perfect']}/{summary['sequences']}" + _told_gap(summary)
+            f"  {summary['perfect']}/{summary['sequences']}"
+            + _told_right(summary)
+            + _told_gap(summary)
         )
     return "\n".join(lines)
+
+
+def _told_right(summary: dict[str, Any]) -> str:
+    return f"  {summary['right']:.2%} of queries right" if "right" in summary else ""
 
 
 def _told_gap(summary: dict[str, Any]) -> str:

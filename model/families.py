@@ -14,6 +14,7 @@ from model.state import StateSpec
 # family -> module:class, imported when first asked for.
 FAMILIES = {
     "ntm": "model.neural_turing_machine:NeuralTuringMachine",
+    "dnc": "model.dnc:DNC",
     "lstm": "model.lstm:LSTM",
 }
 CARD = "card.json"

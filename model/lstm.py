@@ -2,9 +2,9 @@
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
+from model import sequences
 from model.controllers import INPUT_LIMIT, ControllerState, LSTMController
 from model.sizes import require_positive
 from model.state import StateSpec
@@ -55,10 +55,7 @@ class LSTM(nn.Module):
 
         Raises ValueError for other dims, and for rows that are not as many as the state's.
         """
-        rows = state.controller[0].shape[0]
-        if input_t.shape != (rows, self.input_size):
-            expected = f"({rows}, {self.input_size}), a row of each in the state"
-            raise ValueError(f"input_t must be {expected}, got {tuple(input_t.shape)}")
+        sequences.require_row(input_t, state.controller[0].shape[0], self.input_size)
         nothing = input_t.new_zeros(input_t.shape[0], 0, 1)
         inputs = input_t.clamp(-INPUT_LIMIT, INPUT_LIMIT)
         output, controller = self.core(inputs, nothing, state.controller)
@@ -72,9 +69,4 @@ class LSTM(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """A whole sequence from fresh state. inputs: (B, T, X). Returns logits (B, T, Y)."""
-        state = self.initial_state(inputs.shape[0])
-        outputs: list[Tensor] = []
-        for row in inputs.unbind(dim=1):
-            y, state = self.step(row, state)
-            outputs.append(y)
-        return torch.stack(outputs, dim=1)
+        return sequences.run(self, inputs)[0]

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from model import sequences
 from model.addressing import Sharpening
 from model.controllers import ControllerKind, ControllerState, NTMController
 from model.heads import HeadParameters, ReadWriteHeads, WriteParameters
@@ -147,10 +148,7 @@ class NeuralTuringMachine(nn.Module):
 
         Raises ValueError for other dims, and for rows that are not as many as the state's.
         """
-        rows = state.memory.shape[0]
-        if input_t.shape != (rows, self.input_size):
-            expected = f"({rows}, {self.input_size}), a row of each in the state"
-            raise ValueError(f"input_t must be {expected}, got {tuple(input_t.shape)}")
+        sequences.require_row(input_t, state.memory.shape[0], self.input_size)
         y, following, _ = self.step_traced(input_t, state)
         return y, following
 
@@ -163,16 +161,7 @@ class NeuralTuringMachine(nn.Module):
 
     def run(self, inputs: Tensor, state: NTMState | None = None) -> tuple[Tensor, NTMState]:
         """inputs: (B, T, X). Returns logits (B, T, Y) and the state after the last row."""
-        if inputs.dim() != 3 or inputs.shape[1] < 1 or inputs.shape[2] != self.input_size:
-            raise ValueError(
-                f"inputs must be (B, T, {self.input_size}) with T >= 1, got {tuple(inputs.shape)}"
-            )
-        state = self.initial_state(inputs.shape[0]) if state is None else state
-        outputs: list[Tensor] = []
-        for row in inputs.unbind(dim=1):
-            y, state = self.step(row, state)
-            outputs.append(y)
-        return torch.stack(outputs, dim=1), state
+        return sequences.run(self, inputs, state)
 
     def get_memory_state(self, state: NTMState | None = None) -> Tensor:
         """The memory in `state`, detached: (B, N, M); of a fresh episode (1, N, M) where None."""

@@ -14,6 +14,13 @@ LSTM_WIDTHS = {
     "associative-recall": 256,
     "ngram": 128,
     "priority-sort": 128,
+    "graph-paths": 256,  # not in that paper
+}
+# What one family alone takes, by the value that leaves it out: a card tells it only where asked
+# for, so runs and cards from before these were options go on unchanged.
+OWN: dict[str, dict[str, Any]] = {
+    "ntm": {"write_heads": 1, "shift_range": 1, "sharpening": "power"},
+    "dnc": {"mask_content": False, "erase_freed": False, "sharpen_links": False},
 }
 
 
@@ -63,6 +70,9 @@ def _add_network(group: argparse._ArgumentGroup) -> None:  # pyright: ignore[rep
     add("--sharpening", choices=("power", "softmax"), default="power", help="its form")
     add("--read-heads", type=int, default=1, help="number of them")
     add("--write-heads", type=int, default=1, help="number of them")
+    add("--mask-content", action="store_true", help="dnc: compare with parts of a word")
+    add("--erase-freed", action="store_true", help="dnc: wipe what is freed")
+    add("--sharpen-links", action="store_true", help="dnc: keep the order of writing sharp")
 
 
 def _add_optimisation(group: argparse._ArgumentGroup) -> None:  # pyright: ignore[reportPrivateUsage]
@@ -127,10 +137,20 @@ def network_config(args: argparse.Namespace, task: Task) -> dict[str, Any]:
     layers = (3 if alone else 1) if layers is None else layers
     if alone:
         return sizes | {"hidden_size": width, "layers": layers}
-    options = ("memory_size", "memory_width", "controller", "read_heads", "write_heads")
-    sizes |= {name: getattr(args, name) for name in (*options, "memory_init")}
-    # Only where asked for: runs and cards from before these were options go on unchanged.
-    asked = {"shift_range": args.shift_range, "sharpening": args.sharpening}
-    usual = {"shift_range": 1, "sharpening": "power"}
-    sizes |= {name: value for name, value in asked.items() if value != usual[name]}
+    options = ("memory_size", "memory_width", "controller", "read_heads", "memory_init")
+    sizes |= {name: getattr(args, name) for name in options} | _own(args)
     return sizes | {"controller_size": width, "controller_layers": layers}
+
+
+def _own(args: argparse.Namespace) -> dict[str, Any]:
+    """What was asked for of the options in OWN. Raises ValueError for another family's."""
+    asked = {
+        name: getattr(args, name)
+        for family in OWN.values()
+        for name, usual in family.items()
+        if getattr(args, name) != usual
+    }
+    foreign = sorted(asked.keys() - OWN.get(args.family, asked).keys())
+    if foreign:
+        raise ValueError(f"family {args.family!r} does not take {', '.join(foreign)}")
+    return ({"write_heads": args.write_heads} if args.family == "ntm" else {}) | asked

@@ -90,13 +90,15 @@ def study_memory(network: Network, task: Task, episodes: Episodes, out: Path) ->
 
 
 def _shares(access: dict[str, Any]) -> dict[str, dict[str, float]]:
-    """Content, keeping and each shift, by kind of head and part of the episode."""
+    """The ways of addressing and each shift, by kind of head and part of the episode."""
+    ways = ("content", "kept", "backward", "forward", "allocation", "nothing")
     groups: dict[str, dict[str, float]] = {}
     for kind, parts in access.items():
         for part, found in parts.items():
-            reach = len(found["shift"]) // 2
-            shifts = {f"shift {n - reach:+d}": p for n, p in enumerate(found["shift"])}
-            groups[f"{kind}, {part}"] = {name: found[name] for name in ("content", "kept")} | shifts
+            shift = found.get("shift", [])
+            shifts = {f"shift {n - len(shift) // 2:+d}": p for n, p in enumerate(shift)}
+            told = {name: found[name] for name in ways if name in found}
+            groups[f"{kind}, {part}"] = told | shifts
     return groups
 
 

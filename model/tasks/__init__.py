@@ -7,6 +7,7 @@ import msgspec
 
 from model.tasks.associative_recall import AssociativeRecall
 from model.tasks.copy import Copy
+from model.tasks.graph_paths import GraphPaths
 from model.tasks.ngram import NGram
 from model.tasks.priority_sort import PrioritySort
 from model.tasks.repeat_copy import RepeatCopy
@@ -20,6 +21,7 @@ TASKS: dict[str, Callable[[], Task]] = {
     "associative-recall": AssociativeRecall,
     "ngram": NGram,
     "priority-sort": PrioritySort,
+    "graph-paths": GraphPaths,
 }
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Generator, Tensor
@@ -104,6 +104,15 @@ class Task(Protocol):
 
     def optimum_bits(self, batch: Batch) -> Tensor:
         """The least cross-entropy bits that anyone could expect to pay: (B,)."""
+        ...
+
+
+@runtime_checkable
+class Queried(Protocol):
+    """What a task has besides where a sequence asks several things, each answered in some rows."""
+
+    def right(self, logits: Tensor, batch: Batch) -> Tensor:
+        """logits: (B, T, Y). Returns the share of each sequence's queries answered right: (B,)."""
         ...
 
 

@@ -12,7 +12,11 @@ from torch import Tensor, nn
 from model.families import CARD, FAMILIES, WEIGHTS, Card, build, load, read_card
 
 CONFIG = {"input_size": 6, "output_size": 4, "memory_size": 7, "memory_width": 5}
-CONFIGS = {"ntm": CONFIG, "lstm": {"input_size": 6, "output_size": 4, "hidden_size": 7}}
+CONFIGS = {
+    "ntm": CONFIG,
+    "dnc": CONFIG,
+    "lstm": {"input_size": 6, "output_size": 4, "hidden_size": 7},
+}
 
 
 @pytest.fixture

@@ -46,6 +46,25 @@ def test_a_network_without_memory_is_drawn_as_far_as_it_goes(
     assert (out / "episode.svg").exists() and not (out / "noise.svg").exists()
 
 
+def test_a_dnc_is_drawn_by_its_own_ways_of_addressing(tmp_path: Path) -> None:
+    run, out = tmp_path / "dnc", tmp_path / "figures"
+    options = [*TINY, *MEMORY, "--family", "dnc", "--read-heads", "2", "--out", str(run)]
+    assert train(["copy", *options]) == 0
+    assert main([str(run), "--out", str(out), "--lengths", "2", "--sequences", "3"]) == 0
+    found = json.loads((out / "analysis.json").read_text())
+    read, write = found["access"]["read"]["seeing"], found["access"]["write"]["answering"]
+    for part, ways in (
+        (read, ("backward", "content", "forward")),
+        (write, ("allocation", "content", "nothing")),
+    ):
+        assert sum(part[way] for way in ways) == pytest.approx(1, abs=1e-5)
+    told = [rule["rule"] for rule in found["algorithm"]]
+    assert "read head 1 of 2 goes on in the order of writing while it answers" in told
+    assert "the write head takes a free slot for each row seen" in told
+    assert not any("leaps" in rule for rule in told)
+    assert (out / "access.svg").exists() and (out / "scaling.svg").exists()
+
+
 def test_a_folder_that_is_no_entry_is_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

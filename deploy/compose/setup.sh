@@ -33,6 +33,7 @@ missing alert_webhook echo http://127.0.0.1:9/nobody-is-told-yet
 users >redis.acl
 
 if [ "$(id -u)" = 0 ]; then
+  chmod 711 . # each of them has to come to its own
   chown $SERVER keys.json redis_password
   chown $REDIS redis.acl
   chown $PROMETHEUS metrics_key alert_webhook

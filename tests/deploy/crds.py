@@ -46,6 +46,13 @@ class Authorization(Shape):
     credentials: Credentials
 
 
+class Relabeling(Shape):
+    """A label that a target gets."""
+
+    target_label: str
+    replacement: str
+
+
 class Endpoint(Shape):
     """What is scraped. port: a Service's, by name."""
 
@@ -54,6 +61,7 @@ class Endpoint(Shape):
     interval: str
     scrape_timeout: str
     authorization: Authorization
+    relabelings: list[Relabeling]
 
 
 class Monitor(Shape):

@@ -120,7 +120,9 @@ def test_a_plain_up_has_three_replicas_and_those_who_watch_them():
 
 def test_a_server_has_the_time_to_drain():
     for name in SERVING:
-        assert SERVICES[name]["stop_grace_period"] == "75s"  # twice NTM_DRAIN_S and its margin
+        assert (
+            SERVICES[name]["stop_grace_period"] == "${SERVER_STOP:-75s}"
+        )  # twice NTM_DRAIN_S and its margin
 
 
 @pytest.mark.parametrize("profiles", ["", "single", "gpu", "single,watch"])

@@ -168,6 +168,9 @@ def test_prometheus_scrapes_each_pod_once_with_a_key(overlay: str):
     routes = {route.path for route in create_app(Settings()).routes}
     assert endpoint["path"] in routes
     assert endpoint["authorization"]["credentials"]["name"] != "ntm-secrets"
+    config = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
+    job = config["scrape_configs"][0]["job_name"]  # by which rules and alerts know the servers
+    assert endpoint["relabelings"] == [{"targetLabel": "job", "replacement": job}]
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 import subprocess
@@ -11,10 +12,14 @@ from typing import Any
 
 import pytest
 import yaml
+from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoPermissionError
 
 from service.settings import table
 from tests.deploy.deployment import ROOT, SERVERS
-from tests.service.serving import environ
+from tests.service.serving import environ, until
+from tests.service.store.redis_server import binary, free_port
 
 FILE = ROOT / "docker-compose.yml"
 COMPOSE: dict[str, Any] = yaml.safe_load(FILE.read_text())
@@ -152,27 +157,56 @@ def test_haproxy_takes_its_file():
     assert done.returncode == 0, done.stderr
 
 
-def test_the_secrets_are_drawn_once_and_for_their_readers(tmp_path: Path):
+def setup(folder: Path) -> dict[str, bytes]:
+    """The secrets in a folder, once what was missing has been drawn."""
     path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
     script = ROOT / "deploy" / "compose" / "setup.sh"
+    subprocess.run(
+        ["/bin/sh", script, folder], env=environ(PATH=path, PYTHONPATH=str(ROOT)),
+        check=True, timeout=60,
+    )  # fmt: skip
+    return {file.name: file.read_bytes() for file in folder.iterdir() if file.stat().st_size}
 
-    def setup() -> dict[str, bytes]:
-        subprocess.run(
-            ["/bin/sh", script, tmp_path], env=environ(PATH=path, PYTHONPATH=str(ROOT)),
-            check=True, timeout=60,
-        )  # fmt: skip
-        return {file.name: file.read_bytes() for file in tmp_path.iterdir() if file.stat().st_size}
 
-    drawn = setup()
+def test_an_operator_may_change_redis_as_the_runbook_says_and_the_server_may_not(tmp_path: Path):
+    drawn, port = setup(tmp_path), free_port()
+    acl, line = str(tmp_path / "redis.acl"), ("config", "set", "maxmemory", "1500mb")
+    with subprocess.Popen(
+        [binary(), "--port", str(port), "--save", "", "--aclfile", acl]
+    ) as process:
+        try:
+            users = {"operator": "redis_operator", "ntm": "redis_password"}
+            clients = {
+                user: Redis("127.0.0.1", port, username=user, password=drawn[file].decode())
+                for user, file in users.items()
+            }
+            until(lambda: listens(clients["operator"]))
+            assert clients["operator"].execute_command(*line) in (True, b"OK")
+            assert clients["operator"].execute_command("slowlog", "get") == []
+            with pytest.raises(NoPermissionError):
+                clients["ntm"].execute_command(*line)
+        finally:
+            process.kill()
+
+
+def listens(client: Redis) -> bool:
+    """Does a Redis answer?"""
+    with contextlib.suppress(RedisConnectionError):
+        return bool(client.ping())
+    return False
+
+
+def test_the_secrets_are_drawn_once_and_for_their_readers(tmp_path: Path):
+    drawn = setup(tmp_path)
     assert drawn.keys() == {
-        "keys.json", "metrics_key", "redis_password", "redis.acl", "grafana_password",
-        "alert_webhook",
+        "keys.json", "metrics_key", "redis_password", "redis_operator", "redis.acl",
+        "grafana_password", "alert_webhook",
     }  # fmt: skip
     assert all(file.stat().st_mode & 0o077 == 0 for file in tmp_path.iterdir())
     assert drawn["redis_password"] in drawn["redis.acl"] and len(drawn["redis_password"]) == 64
     assert drawn["redis_password"] != drawn["grafana_password"]
     (tmp_path / "redis_password").chmod(0o600)
     (tmp_path / "redis_password").write_text("mine")
-    again = setup()
+    again = setup(tmp_path)
     assert again["redis_password"] == b"mine" and b">mine " in again["redis.acl"]
     assert again["keys.json"] == drawn["keys.json"]

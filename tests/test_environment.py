@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,8 @@ import httpx
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "requirements-cpu.lock"
@@ -114,12 +115,6 @@ def install_client(folder: Path) -> None:
 def client_only(request: pytest.FixtureRequest) -> Path:
     """The environment of somebody who only calls a server."""
     return cached(request, "client", install_client)
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
 
 
 def wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> None:

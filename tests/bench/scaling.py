@@ -26,8 +26,9 @@ from tests.bench.footprint import used_memory
 from tests.bench.load import Load, begun, percentiles
 from tests.bench.peers.processes import cpu_ms
 from tests.bench.reference import Reference
+from tests.ports import free_port
 from tests.service.serving import Server, environ, served
-from tests.service.store.redis_server import RedisServer, free_port, running
+from tests.service.store.redis_server import RedisServer, running
 
 CLIENTS, SESSIONS, TURNS, REPLICAS = 64, 256, 5, 3
 PIECES: tuple[str, ...] = ("fronts", "engines", "redis", "haproxy", "clients")

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from tests.deploy.deployment import ROOT
-from tests.service.store.redis_server import free_port
+from tests.ports import free_port
 
 IMAGE = "ntm-serve:test"
 SCRIPTS = Path(__file__).parent

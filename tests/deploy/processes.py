@@ -12,8 +12,9 @@ from pathlib import Path
 
 from tests.deploy import watched
 from tests.deploy.deployment import ROOT, SERVERS
+from tests.ports import free_port
 from tests.service.serving import environ
-from tests.service.store.redis_server import binary, free_port
+from tests.service.store.redis_server import binary
 
 STOP_S = 80
 DEPLOY = ROOT / "deploy"

@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 import httpx
 
-from tests.bench.peers.started import free_port, started
+from tests.bench.peers.started import started
+from tests.ports import free_port
 from tests.service.serving import alive, until
 
 ROOT = Path(__file__).resolve().parents[2]

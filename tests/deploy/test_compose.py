@@ -18,8 +18,9 @@ from redis.exceptions import NoPermissionError
 
 from service.settings import table
 from tests.deploy.deployment import ROOT, SERVERS
+from tests.ports import free_port
 from tests.service.serving import environ, until
-from tests.service.store.redis_server import binary, free_port
+from tests.service.store.redis_server import binary
 
 FILE = ROOT / "docker-compose.yml"
 COMPOSE: dict[str, Any] = yaml.safe_load(FILE.read_text())

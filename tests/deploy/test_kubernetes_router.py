@@ -18,8 +18,9 @@ import pytest
 
 from tests.deploy.kubernetes import one
 from tests.deploy.names import Names, names
+from tests.ports import free_port
 from tests.service.serving import Server, environ, launched, until
-from tests.service.store.redis_server import RedisServer, free_port, running
+from tests.service.store.redis_server import RedisServer, running
 
 PODS = ("127.0.0.2", "127.0.0.3", "127.0.0.4")
 ROW = [0.0, 1.0, 0.0, 1.0, 1.0, 0.0, 1.0, 0.0, 0.0]

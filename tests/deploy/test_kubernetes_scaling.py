@@ -15,8 +15,8 @@ import pytest
 import yaml
 
 from tests.deploy.kubernetes import KUBERNETES, NAMESPACE, of_kind
+from tests.ports import free_port
 from tests.service.serving import launched, until
-from tests.service.store.redis_server import free_port
 
 POD = "ntm-server-0"
 (RULE,) = yaml.safe_load((KUBERNETES / "adapter-rules.yaml").read_text())["rules"]["custom"]

@@ -22,8 +22,8 @@ import httpx
 import pytest
 import yaml
 
+from tests.ports import free_port
 from tests.service.serving import until
-from tests.service.store.redis_server import free_port
 
 PROMETHEUS = Path(__file__).resolve().parents[2] / "deploy" / "prometheus"
 INTERVAL = "2s"

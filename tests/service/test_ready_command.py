@@ -10,8 +10,8 @@ import pytest
 
 from service import ready_command
 from service.settings import ZOO
+from tests.ports import free_port
 from tests.service.serving import launched, served, until
-from tests.service.store.redis_server import free_port
 
 BUNDLE = Path(ZOO) / "copy" / "bundle"
 

@@ -48,7 +48,7 @@ def now() -> Panels:
     return [
         number(
             "Replicas",
-            "Servers that answer Prometheus. Fewer than 15 minutes ago: NtmReplicaGone.",
+            "Servers that answer Prometheus. Fewer than within a day: NtmReplicaGone.",
             "short",
             "ntm:replicas:up",
             ((None, BAD), (1, GOOD)),

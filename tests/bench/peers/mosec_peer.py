@@ -8,8 +8,9 @@ from pathlib import Path
 
 from tests.bench.connection import post
 from tests.bench.peers.environments import INSIDE, clean, python_of
-from tests.bench.peers.started import HOST, TOLERANCE, Running, ask, free_port, ready, started
+from tests.bench.peers.started import HOST, TOLERANCE, Running, ask, ready, started
 from tests.bench.peers.wires import http_good, json_named
+from tests.ports import free_port
 
 
 @contextmanager

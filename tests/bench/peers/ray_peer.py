@@ -13,8 +13,9 @@ from secrets import token_hex
 
 from tests.bench.connection import post
 from tests.bench.peers.environments import INSIDE, clean, python_of
-from tests.bench.peers.started import TOLERANCE, Running, ask, free_port, ready, started
+from tests.bench.peers.started import TOLERANCE, Running, ask, ready, started
 from tests.bench.peers.wires import http_good, json_routed
+from tests.ports import free_port
 
 
 @contextmanager

@@ -71,13 +71,6 @@ def ready(pid: int, log: Path, answers: Callable[[], bool]) -> None:
         raise NotRun(f"it does not answer within {START_S:.0f} s") from error
 
 
-def free_port() -> int:
-    """One that nobody listens on now."""
-    with socket.socket() as listener:
-        listener.bind((HOST, 0))
-        return listener.getsockname()[1]
-
-
 def ask(port: int, request: bytes) -> bytes:
     """What comes first of the answer. Raises OSError."""
     with socket.create_connection((HOST, port), timeout=10) as connection:

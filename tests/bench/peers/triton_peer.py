@@ -20,8 +20,9 @@ from sys import version_info
 
 from export.bundle import Bundle
 from tests.bench.peers.environments import INSIDE, clean, python_of
-from tests.bench.peers.started import HOST, TOLERANCE, Running, ask, free_port, ready, started
+from tests.bench.peers.started import HOST, TOLERANCE, Running, ask, ready, started
 from tests.bench.peers.wires import binary_v2, http_good
+from tests.ports import free_port
 
 STUB = "triton_python_backend_stub"
 

@@ -19,12 +19,13 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.ports import free_port
 from tests.service.crash.crowd import Crowd, crowd, eventually
 from tests.service.crash.reference import Versions
 from tests.service.crash.test_crash import KILLS, LONG_S
 from tests.service.crash.victim import SMALL
 from tests.service.serving import Server, environ, launched, until
-from tests.service.store.redis_server import RedisServer, free_port
+from tests.service.store.redis_server import RedisServer
 
 ROUNDS = max(3, KILLS // 4)
 CLIENTS = 12

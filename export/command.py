@@ -17,7 +17,7 @@ from export import kserve
 from export.bundle import MANIFEST, FileEntry, Manifest, read_bundle
 from export.errors import BundleError
 from export.folders import replaced
-from export.manifest import STEP_TORCHSCRIPT
+from export.manifest import STEP_TORCHSCRIPT, WEIGHTS
 from export.triton import write_repository
 
 ZOO = Path(__file__).resolve().parent.parent / "model" / "zoo"
@@ -34,7 +34,7 @@ def main(argv: Sequence[str]) -> int:
         folder = args.out or entry / "bundle"
         if args.check:
             return check(entry, folder)
-        print(describe(folder, export(entry, folder, args.torchscript)))
+        print(describe(folder, export(entry, folder, args.torchscript, args.weights)))
     except (ValueError, OSError, BundleError) as error:
         print(f"ntm export: {error}", file=sys.stderr)
         return 1
@@ -64,7 +64,7 @@ def find_bundle(name: str) -> Path:
     raise ValueError(f"{name!r} should be a bundle or an entry with one, is neither")
 
 
-def export(entry: Path, folder: Path, torchscript: bool = False) -> Manifest:
+def export(entry: Path, folder: Path, torchscript: bool = False, weights: bool = False) -> Manifest:
     """Write the bundle of `entry` into `folder`, in place of what is there once all is well.
 
     Raises what `load` and `pack` raise, and leaves what was there.
@@ -74,7 +74,7 @@ def export(entry: Path, folder: Path, torchscript: bool = False) -> Manifest:
 
     network, card = load(entry)
     with replaced(folder) as fresh:
-        manifest = pack(network, card, fresh, torchscript)
+        manifest = pack(network, card, fresh, torchscript, weights)
         read_bundle(fresh)
     return manifest
 
@@ -104,7 +104,8 @@ def check(entry: Path, folder: Path) -> int:
 
     committed = read_bundle(folder).manifest
     with tempfile.TemporaryDirectory() as scratch:
-        fresh = pack(*load(entry), Path(scratch), STEP_TORCHSCRIPT in committed.files)
+        optional = (file in committed.files for file in (STEP_TORCHSCRIPT, WEIGHTS))
+        fresh = pack(*load(entry), Path(scratch), *optional)
     different = differences(committed, fresh)
     for line in different:
         print(f"{folder}: {line}")
@@ -149,6 +150,9 @@ def _parsed(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help="where to (default: bundle/ in the entry)")
     parser.add_argument("--torchscript", action="store_true", help="also a TorchScript step")
     parser.add_argument(
+        "--weights", action="store_true", help="also the weights, for NTM_RUNTIME=fused"
+    )
+    parser.add_argument(
         "--check", action="store_true", help="compare the bundle there with a fresh export"
     )
     parser.add_argument(
@@ -163,6 +167,6 @@ def _parsed(argv: Sequence[str]) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.kserve and not args.triton:
         parser.error("--kserve goes with --triton")
-    if args.triton and (args.check or args.torchscript):
-        parser.error("--triton takes the bundle as it is: --check and --torchscript are for others")
+    if args.triton and (args.check or args.torchscript or args.weights):
+        parser.error("--triton takes the bundle as it is: the other options are for an export")
     return args

@@ -19,6 +19,7 @@ INITIAL_STATE = "initial_state.safetensors"
 STEP_ONNX = "step.onnx"
 STEP_TRACED_ONNX = "step_traced.onnx"
 STEP_TORCHSCRIPT = "step.torchscript.pt"
+WEIGHTS = "weights.safetensors"
 REQUIRED_FILES = (INITIAL_STATE, STEP_ONNX, STEP_TRACED_ONNX)
 
 # Of models, versions, files and tensors. No separator and no leading dot, so what matches is

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from safetensors.torch import save as save_safetensors
+from torch import nn
 
 from export import parity
 from export.bundle import file_entry, write_manifest
@@ -16,6 +17,7 @@ from export.manifest import (
     STEP_ONNX,
     STEP_TORCHSCRIPT,
     STEP_TRACED_ONNX,
+    WEIGHTS,
     Manifest,
 )
 from export.onnx import to_onnx, without_trace
@@ -27,8 +29,15 @@ from model.state import TensorSpec
 Differences = dict[str, parity.Difference]  # by file
 
 
-def pack(network: Network, card: Card, folder: Path, torchscript: bool = False) -> Manifest:
-    """Write the bundle of `network` into `folder`, an existing one. Returns its manifest.
+def pack(
+    network: Network,
+    card: Card,
+    folder: Path,
+    torchscript: bool = False,
+    weights: bool = False,
+) -> Manifest:
+    """Write the bundle of `network` into `folder`, an existing one, with what else is asked for.
+    Returns its manifest.
 
     Raises ParityError where an artefact does not compute what the network computes, and
     ManifestInvalid for names and sizes that no bundle may have.
@@ -45,6 +54,8 @@ def pack(network: Network, card: Card, folder: Path, torchscript: bool = False) 
     }
     if torchscript:
         files[STEP_TORCHSCRIPT] = to_torchscript(step)
+    if weights:
+        files[WEIGHTS] = save_safetensors(cast(nn.Module, network).state_dict())
     manifest = _manifest(network, card, files, _measure(step, traced, files))
     write_manifest(folder, manifest)
     for name, data in files.items():

@@ -6,7 +6,7 @@ from typing import Any, Literal, Protocol, cast
 
 import msgspec
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
 from model.state import StateSpec
@@ -17,6 +17,9 @@ FAMILIES = {
     "dnc": "model.dnc:DNC",
     "lstm": "model.lstm:LSTM",
 }
+# family -> its step as one kernel for GPUs, where there is one. Called with a network and its
+# activation it gives what model/fused_ntm.py does, or raises ValueError.
+FUSED = {"ntm": "model.fused_ntm:FusedNTM"}
 CARD = "card.json"
 WEIGHTS = "weights.safetensors"
 
@@ -77,12 +80,24 @@ def build(family: str, config: dict[str, Any]) -> nn.Module:
     """
     if family not in FAMILIES:
         raise ValueError(f"family must be one of {sorted(FAMILIES)}, got {family!r}")
-    module, name = FAMILIES[family].split(":")
-    constructor = getattr(import_module(module), name)
+    constructor = _named(FAMILIES[family])
     try:
         return constructor(**config)
     except TypeError as error:
         raise ValueError(f"family {family!r} does not take {config}: {error}") from error
+
+
+def fused(network: Network, activation: Activation) -> Any:
+    """The network's step as one kernel. Raises ValueError where it has none, ImportError without
+    the Triton language."""
+    if network.family not in FUSED:
+        raise ValueError(f"family {network.family!r} has no fused step, {sorted(FUSED)} have")
+    return _named(FUSED[network.family])(network, activation)
+
+
+def _named(place: str) -> Any:
+    module, name = place.split(":")
+    return getattr(import_module(module), name)
 
 
 def read_card(entry: Path) -> Card:
@@ -100,14 +115,19 @@ def load(entry: Path) -> tuple[Network, Card]:
     and dtypes not exactly the network's.
     """
     card = read_card(entry)
-    network = build(card.family, card.network)
     try:
-        weights = load_file(entry / WEIGHTS)
+        return restore(card.family, card.network, (entry / WEIGHTS).read_bytes()), card
     except (OSError, SafetensorError) as error:
         raise ValueError(f"{entry / WEIGHTS} holds no weights: {error}") from error
+
+
+def restore(family: str, config: dict[str, Any], data: bytes) -> Network:
+    """The network whose weights are in `data`, in evaluation mode. Raises as `load` does, and
+    SafetensorError."""
+    network, weights = build(family, config), load_safetensors(data)
     check_weights(network.state_dict(), weights)
     network.load_state_dict(weights)
-    return cast(Network, network.eval()), card
+    return cast(Network, network.eval())
 
 
 def check_weights(expected: dict[str, Tensor], got: dict[str, Tensor]) -> None:

@@ -41,7 +41,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(description="Where models run; auto takes CUDA where the runtime offers it."),
     ] = "auto"
     runtime: Annotated[
-        Literal["auto", "onnx", "torchscript", "aot"],
+        Literal["auto", "onnx", "torchscript", "aot", "fused"],
         Meta(
             description="What runs a bundle; auto is what `ntm compile` has built of it for this "
             "machine, on the CPU, else ONNX Runtime."

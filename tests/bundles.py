@@ -24,6 +24,7 @@ def make_bundle(
     version: str = "1",
     activation: Activation = "sigmoid",
     torchscript: bool = False,
+    weights: bool = False,
     seed: int = 1,
     family: str = "ntm",
     **network_kwargs: Any,
@@ -32,7 +33,7 @@ def make_bundle(
     given. The same seed gives the same weights."""
     network, card = _untrained(name, version, activation, seed, family, network_kwargs)
     folder.mkdir(parents=True, exist_ok=True)
-    return pack(network, card, folder, torchscript)
+    return pack(network, card, folder, torchscript, weights)
 
 
 def make_entry(folder: Path, *, seed: int = 1, bundle: bool = True, **network_kwargs: Any) -> Path:

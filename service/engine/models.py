@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 from typing import NamedTuple
 
-from export.bundle import STEP_ONNX, STEP_TORCHSCRIPT, Bundle, read_bundle
+from export.bundle import STEP_ONNX, STEP_TORCHSCRIPT, WEIGHTS, Bundle, read_bundle
 from service.engine.arena import LEAST_SLOTS, Arena
 from service.engine.compiled import NotCompiled, cache_folder, find
 from service.engine.host import Host
@@ -94,6 +95,8 @@ def pick_backend(bundle: Bundle, settings: Settings) -> Choice:
     """
     if settings.runtime == "torchscript":
         return Choice(_torchscript(bundle, settings), "NTM_RUNTIME=torchscript")
+    if settings.runtime == "fused":
+        return Choice(_fused(bundle, settings), "NTM_RUNTIME=fused")
     device = _device(settings)
     if settings.runtime == "onnx":
         return Choice(_onnx(bundle, settings, device), "NTM_RUNTIME=onnx")
@@ -164,3 +167,19 @@ def _torchscript(bundle: Bundle, settings: Settings) -> Backend:
         raise BackendError("NTM_RUNTIME=torchscript needs torch: the extra 'gpu'") from error
     device = pick_device(settings.device)
     return TorchScript(bundle.read(STEP_TORCHSCRIPT), device, settings.threads)
+
+
+def _fused(bundle: Bundle, settings: Settings) -> Backend:
+    manifest = bundle.manifest
+    if WEIGHTS not in manifest.files:
+        raise BackendError(f"{bundle.folder} has no {WEIGHTS}: make one with ntm export --weights")
+    try:
+        from service.engine.fused import Fused, fused_step
+        from service.engine.torch_arrays import pick_device
+    except ImportError as error:
+        raise BackendError("NTM_RUNTIME=fused needs torch: install the extra 'gpu'") from error
+    device = pick_device(settings.device)
+    if device == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":
+        raise BackendError("NTM_RUNTIME=fused: the fused step runs on a GPU, and torch finds none")
+    step = fused_step(manifest.family, manifest.card, bundle.read(WEIGHTS), device)
+    return Fused(step, device, settings.threads)

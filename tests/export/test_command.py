@@ -71,9 +71,12 @@ def test_a_bundle_is_replaced_whole_when_made_again_and_torchscript_is_asked_for
 ) -> None:
     before = read_bundle(entry / "bundle").manifest.files
     (entry / "bundle" / "left over").touch()
-    assert main([str(entry), "--torchscript"]) == 0
+    assert main([str(entry), "--torchscript", "--weights"]) == 0
     manifest = read_bundle(entry / "bundle").manifest
-    assert manifest.files == before | {STEP_TORCHSCRIPT: manifest.files[STEP_TORCHSCRIPT]}
+    assert manifest.files == before | {
+        file: manifest.files[file] for file in (STEP_TORCHSCRIPT, WEIGHTS)
+    }
+    assert (entry / "bundle" / WEIGHTS).read_bytes() == (entry / WEIGHTS).read_bytes()
     assert STEP_TORCHSCRIPT in manifest.parity
     assert {path.name for path in (entry / "bundle").iterdir()} == {
         "manifest.json",

@@ -43,7 +43,7 @@ MakeVersions = Callable[..., Engine]
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle's folder: the copy model's sizes, with 2 read and 3 write heads, untrained."""
     folder = tmp_path_factory.mktemp("bundles") / "copy"
-    make_bundle(folder, torchscript=True, **SIZES)
+    make_bundle(folder, torchscript=True, weights=True, **SIZES)
     return folder
 
 

@@ -16,6 +16,7 @@ from service.engine.onnx import OnnxCpu
 from service.engine.runtime import BackendError
 from service.engine.torchscript import TorchScript
 from service.settings import Settings
+from tests.bundles import make_bundle
 
 
 def settings(*models: Path, **others: object) -> Settings:
@@ -105,8 +106,20 @@ def test_a_bundle_without_torchscript_says_how_to_make_one(bundle: Bundle, tmp_p
         pick_backend(plain, Settings(runtime="torchscript", device="cpu", trust_code=True))
 
 
+def test_a_fused_step_needs_weights_and_a_gpu(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    with pytest.raises(BackendError, match="runs on a GPU"):
+        pick_backend(bundle, Settings(runtime="fused", device="cpu"))
+
+    make_bundle(tmp_path / "plain")
+    with pytest.raises(BackendError, match=r"has no weights.safetensors: make one with ntm export"):
+        pick_backend(read_bundle(tmp_path / "plain"), Settings(runtime="fused", device="cpu"))
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
-@pytest.mark.parametrize("runtime", ["onnx", "torchscript"])
+@pytest.mark.parametrize("runtime", ["onnx", "torchscript", "fused"])
 def test_cuda_is_refused_by_name_where_there_is_none(bundle: Bundle, runtime: str) -> None:
     wanted = msgspec.convert({"device": "cuda", "runtime": runtime, "trust_code": True}, Settings)
 

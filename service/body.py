@@ -96,8 +96,8 @@ def check_type(head: Head, *wanted: bytes) -> None:
     if kind not in wanted and kind.split(b";", 1)[0].strip().lower() not in wanted:
         expected = " or ".join(name.decode() for name in wanted[:2])  # not their other spellings
         raise _unsupported("Content-Type", expected, kind)
-    coding = head.get(b"content-encoding", b"identity")
-    if coding.strip().lower() != b"identity":
+    coding = head.get(b"content-encoding")
+    if coding is not None and coding.strip().lower() != b"identity":
         raise _unsupported("Content-Encoding", "identity", coding)
 
 
@@ -115,17 +115,18 @@ def _too_large(max_bytes: int, got: str) -> BodyTooLarge:
 
 def decode(decoder: Decoder[T], body: bytes) -> T:
     """The body as a `T`. Raises InvalidJson or InvalidMsgpack, NotFinite or InvalidRequest."""
-    malformed = _no_msgpack if isinstance(decoder, msgspec.msgpack.Decoder) else _malformed
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
         raise _invalid(decoder, body, str(error)) from None
     except msgspec.DecodeError as error:
-        raise malformed(body, str(error)) from None
+        problem = str(error)
     except UnicodeDecodeError as error:
-        raise malformed(body, f"no UTF-8: {error.reason} (byte {error.start})") from None
+        problem = f"no UTF-8: {error.reason} (byte {error.start})"
     except RecursionError:
-        raise malformed(body, "nested too deeply") from None
+        problem = "nested too deeply"
+    binary = isinstance(decoder, msgspec.msgpack.Decoder)
+    raise (_no_msgpack if binary else _malformed)(body, problem)
 
 
 def _invalid(decoder: Decoder[Any], body: bytes, problem: str) -> InvalidRequest:

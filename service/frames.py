@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import struct
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Generic, TypeVar
 
 import msgspec
 
 T = TypeVar("T")
 
-LENGTH_BYTES = 4
+LENGTH = struct.Struct("<I")
+LENGTH_BYTES = LENGTH.size
 MAX_FRAME_BYTES = 256 * 1024 * 1024
 
 _ENCODER = msgspec.msgpack.Encoder()
@@ -23,20 +25,23 @@ class FrameReader(Generic[T]):
         self._max_bytes = max_bytes
         self._buffer = bytearray()
 
-    def feed(self, data: bytes) -> Iterator[T]:
+    def feed(self, data: bytes) -> Iterable[T]:
         """The frames that `data` completes.
 
-        Raises ValueError for one longer than allowed, msgspec.DecodeError for one that is no `T`.
+        Raises ValueError for one longer than allowed, msgspec.DecodeError for one that is no `T`,
+        also where the frames are gone through.
         """
+        length = len(data) - LENGTH_BYTES
+        if not self._buffer and 0 <= length <= self._max_bytes:
+            if LENGTH.unpack_from(data)[0] == length:  # as nearly always
+                return (self._decoder.decode(data[LENGTH_BYTES:]),)
+        return self._cut(data)
+
+    def _cut(self, data: bytes) -> Iterator[T]:
         buffer = self._buffer
-        length = int.from_bytes(data[:LENGTH_BYTES], "little")
-        whole = len(data) == LENGTH_BYTES + length <= LENGTH_BYTES + self._max_bytes
-        if whole and not buffer:  # as nearly always
-            yield self._decoder.decode(memoryview(data)[LENGTH_BYTES:])
-            return
         buffer += data
         while len(buffer) >= LENGTH_BYTES:
-            length = int.from_bytes(buffer[:LENGTH_BYTES], "little")
+            (length,) = LENGTH.unpack_from(buffer)
             if length > self._max_bytes:
                 raise ValueError(f"expected a frame of at most {self._max_bytes} bytes: {length}")
             end = LENGTH_BYTES + length

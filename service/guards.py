@@ -15,15 +15,20 @@ TAG = re.compile(rb'(W/)?"([\x21\x23-\x7e]{0,255})"')
 NONE = Guard()
 
 
+def are_in(head: Head) -> bool:
+    """Do these headers make a mutation conditional?"""
+    return b"idempotency-key" in head or b"if-match" in head
+
+
 def of(head: Head, *said: bytes) -> Guard:
     """The guard of a request with these headers.
 
     said: what the request says, by which a repeat of its key is told from another request.
     Raises InvalidRequest for a malformed Idempotency-Key or If-Match.
     """
-    key, match = head.get(b"idempotency-key"), head.get(b"if-match")
-    if key is None and match is None:
+    if not are_in(head):
         return NONE
+    key, match = head.get(b"idempotency-key"), head.get(b"if-match")
     if key is None:
         return Guard(None, b"", _tag(match))
     if not KEY.fullmatch(key):

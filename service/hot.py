@@ -13,8 +13,9 @@ has a query, comes from a browser's page, is long, slow, or behind a request tha
 from __future__ import annotations
 
 from time import perf_counter
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
+import msgspec
 from litestar import Litestar
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
@@ -31,15 +32,16 @@ from service.pending import Pending
 KEY = "hot"  # in the app's state
 METHOD = "POST"
 ID_LINE = ID_HEADER + b": "
-COLON, LINE = b": ", b"\r\n"
-SECURITY_LINES = LINE + b"".join(b"%b: %b\r\n" % header for header in SECURITY)
-CLOSE = b"connection: close\r\n\r\n"
+STATUS = {code: line.removesuffix(b"\r\n") for code, line in STATUS_LINE.items()}
+COLON, END = b": ", b"\r\n"
+SECURITY_LINES = END.join(map(COLON.join, SECURITY))
+CLOSE = b"connection: close"
 ODD = frozenset((b"origin", b"transfer-encoding", b"expect", b"upgrade"))
 
 Headers = list[tuple[bytes, bytes]]
 
 
-class Hit(NamedTuple):
+class Hit(msgspec.Struct, frozen=True):
     """A request whose head has come and is a hot route's."""
 
     route: Route
@@ -112,13 +114,14 @@ class HotCycle:
 
     def __init__(self, front: FrontState, connection: Connection, hit: Hit) -> None:
         self._front, self._connection = front, connection
-        self._route, self._path, self._head, given = hit
+        self._route, self._path, self._head = hit.route, hit.path, hit.head
         self._asked: Asked | None = None
         self._pending: Pending | None = None
         self._begun = perf_counter()
         self.keep_alive = True
         self.disconnected = self.more_body = self.response_complete = self.response_started = False
         self._scope: dict[str, Any] | None = None
+        given = hit.request_id
         self._id = front.ids.drawn() if given is None else front.ids.fit(given)
 
     @property
@@ -187,14 +190,14 @@ class HotCycle:
         connection.on_response_complete()
 
     def _write(self, connection: Connection, status: int, head: Headers, body: bytes) -> None:
-        parts = [STATUS_LINE[status]]
-        for name, value in connection.server_state.default_headers:
-            parts += (name, COLON, value, LINE)
-        for name, value in head:
-            parts += (name, COLON, value, LINE)
-        parts += (ID_LINE, self._id.encode("ascii"), SECURITY_LINES)
-        parts += (LINE if self.keep_alive else CLOSE, body)
-        connection.transport.write(b"".join(parts))
+        lines = [STATUS[status]]
+        lines += map(COLON.join, connection.server_state.default_headers)
+        lines += map(COLON.join, head)
+        lines += (ID_LINE + self._id.encode("ascii"), SECURITY_LINES)
+        if not self.keep_alive:
+            lines.append(CLOSE)
+        lines += (b"", body)
+        connection.transport.write(END.join(lines))
         if not self.keep_alive:
             connection.transport.close()
 

@@ -25,7 +25,7 @@ from service.v2.infer import STEPS, SequenceStep, sequence_step
 Match = re.Match[bytes]
 
 
-class Asked(NamedTuple):
+class Asked(msgspec.Struct, frozen=True):
     """What a request asks of the engine, and what its result and its failure become."""
 
     request: Request

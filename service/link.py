@@ -117,9 +117,11 @@ class EngineLink(asyncio.Protocol):
         pending = Pending(call, loop.time() + timeout_s + GRACE_S, done, receive)
         alone = not self._pending and self._together < 2
         self._pending[self._number] = pending
-        self._enqueue(call)
         if alone:  # as was the last: others would come with those whose answers come together
+            self._outbox.append(call)
             self._flush()
+        else:
+            self._enqueue(call)
         if not self._sweeping:
             self._sweeping = True
             loop.call_later(SWEEP_S, self._sweep)

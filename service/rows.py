@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from itertools import chain
 from math import isfinite, prod
 from typing import Any
@@ -37,11 +38,12 @@ def pack(rows: list[list[float]] | Tensor, max_rows: int) -> tuple[bytes, tuple[
                 raise _shape(
                     f"$.inputs[{index}]", f"{width} numbers, as in row 0", f"{len(row)} numbers"
                 )
+    numbers = rows[0] if count == 1 else list(chain.from_iterable(rows))
     try:
-        packed = struct.pack(f"<{count * width}f", *chain.from_iterable(rows))
+        packed = _floats(len(numbers)).pack(*numbers)
     except OverflowError:
         raise _too_big(rows) from None
-    if not isfinite(sum(map(sum, rows))):  # MessagePack has numbers that JSON has not
+    if not isfinite(sum(numbers)):  # MessagePack has numbers that JSON has not
         raise _too_big(rows)
     return packed, (count, width)
 
@@ -103,9 +105,12 @@ def _not_finite(where: str, value: float) -> NotFinite:
 
 def unpack(data: bytes, dims: tuple[int, int]) -> list[tuple[float, ...]]:
     """Outputs (T, Y) as rows. Each number is the float32's own value, so it reads back as it."""
-    count, width = dims
-    values = struct.unpack(f"<{count * width}f", data)
-    return [values[at : at + width] for at in range(0, count * width, width)]
+    return list(_floats(dims[1]).iter_unpack(data))
+
+
+@lru_cache(256)
+def _floats(count: int) -> struct.Struct:
+    return struct.Struct(f"<{count}f")
 
 
 def raw(data: bytes, dims: tuple[int, int]) -> Tensor:

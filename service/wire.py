@@ -23,6 +23,7 @@ from service.settings import Settings
 T = TypeVar("T")
 
 MSGPACK_TYPES = (b"application/msgpack", b"application/vnd.msgpack", b"application/x-msgpack")
+TYPES = (body.JSON, *MSGPACK_TYPES)
 
 
 class Form(msgspec.Struct, frozen=True):
@@ -54,21 +55,20 @@ class Reader(Generic[T]):
             receive,
             limits.max_body_bytes,
             limits.request_timeout_s,
-            body.JSON,
-            *MSGPACK_TYPES,
+            *TYPES,
         )
         return default if default is not None and not data else self.parse(head, data, limits)
 
     def whole(self, head: Head, data: bytes, limits: Settings) -> T:
         """A request's body that is there already. Raises as `read` does."""
-        body.check_type(head, body.JSON, *MSGPACK_TYPES)
+        body.check_type(head, *TYPES)
         body.check_size(data, limits.max_body_bytes)
         return self.parse(head, data, limits)
 
     def parse(self, head: Head, data: bytes, limits: Settings) -> T:
         """What came in the form that the headers name. Raises NtmError."""
-        kind = head.get(b"content-type", b"").split(b";", 1)[0].strip().lower()
-        if kind in MSGPACK_TYPES:
+        kind = head.get(b"content-type", body.JSON)
+        if kind != body.JSON and kind.split(b";", 1)[0].strip().lower() in MSGPACK_TYPES:
             return self.decode(MSGPACK, data)
         depth.check(data, limits.max_depth)
         return self.decode(JSON, data)
@@ -80,8 +80,7 @@ class Reader(Generic[T]):
 
 def form_of(head: Head) -> Form:
     """The form that `Accept` asks for: MessagePack where it is named and JSON is not preferred."""
-    accept = head.get(b"accept", b"")
-    return JSON if b"msgpack" not in accept.lower() else _preferred(accept)
+    return _preferred(head.get(b"accept", b""))
 
 
 @lru_cache(256)

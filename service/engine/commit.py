@@ -30,7 +30,7 @@ def states_of(jobs: list[Job], checkpoint_rows: int) -> dict[Job, bytes]:
     due = {
         job: job.working
         for job in jobs
-        if job.working is not None and session_of(job).unsaved + len(job.rows) >= checkpoint_rows
+        if job.working is not None and session_of(job).unsaved + job.count >= checkpoint_rows
     }
     if not due:
         return {}
@@ -44,15 +44,15 @@ def change_of(job: Job, state: bytes | None) -> Change:
     if row is None:
         raise RuntimeError("only a job that has run can commit")
     after = msgspec.structs.replace(
-        row, revision=row.revision + 1, step=row.step + len(job.rows), committed_at=time()
+        row, revision=row.revision + 1, step=row.step + job.count, committed_at=time()
     )
     record = Record(
         "step",
         after.revision,
         after.step,
-        job.rows.tobytes(),
+        job.rows,
         job.output().tobytes(),
-        len(job.rows),
+        job.count,
         job.guard.key,
         job.guard.fingerprint,
     )

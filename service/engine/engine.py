@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from service.engine import catalog, upkeep
@@ -20,6 +19,7 @@ from service.engine.metrics import EngineMetrics
 from service.engine.sequences import Sequences
 from service.engine.stepper import Stepper
 from service.engine.tasks import Tasks
+from service.engine.ticker import Ticker
 from service.engine.watching import watch
 from service.errors import Draining, Internal, NtmError
 from service.messages import Call
@@ -103,9 +103,10 @@ class Engine:
             log.exception("a call failed")
             ticket.fail(Internal(f"the call failed: {type(error).__name__}"))
 
-    def together(self) -> AbstractContextManager[None]:
-        """For calls that came together; see `Stepper`."""
-        return self._stepper.together()
+    @property
+    def together(self) -> Ticker:
+        """For calls that came together."""
+        return self._stepper.ticker
 
     def cancel(self, ticket: Ticket) -> None:
         """The client has gone: give its job up, unless others wait for it or it is committing."""

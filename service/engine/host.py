@@ -84,7 +84,8 @@ class Host:
         """
         batch, rows = self.scheduler.next_batch(self._place)
         ran = bool(batch)
-        self._arrive()
+        if self.placement.coming:
+            self._arrive()
         batch = [job for job in batch if not job.ended and self._holds(job)]
         if not batch:
             return ran, []
@@ -202,11 +203,11 @@ class Host:
         return False
 
     def _run(self, batch: list[Job], rows: int) -> list[Job]:
-        x = np.concatenate([job.rows[job.done : job.done + rows] for job in batch])
-        x = x.reshape(len(batch), rows, -1)
+        joined = bytearray().join([job.next_rows(rows) for job in batch])
+        x = np.ndarray((len(batch), rows, self.runtime.input_size), np.float32, joined)
         src = [self._source(job) for job in batch]
         dst = [job.working or INITIAL for job in batch]
-        watch = self.watch if any(job.trace for job in batch) else []
+        watch = self.watch if any([job.trace for job in batch]) else []
         begun = monotonic()
         if self.tracer is None:
             out = self.runtime.step(src, dst, x, watch)
@@ -216,7 +217,7 @@ class Host:
         took = monotonic() - begun
         self.counts.ran(len(batch), rows, took, self.scheduler.limit)
         finite = np.isfinite(out.y)
-        sound = bool(finite.all())  # of one row alone, looking at each takes four times as long
+        sound = False not in finite.tobytes()  # of few numbers `all` takes far longer
         finished: list[Job] = []
         for at, job in enumerate(batch):
             if not (sound or finite[at].all()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -38,6 +39,8 @@ class Ticket(Protocol):
 class Job:
     """Rows (T, X) for a session, or for nobody (a prediction). A `Work` of the scheduler.
 
+    The rows stay what they came as, `count` times `row_bytes` of float32 in `rows`: a batch joins
+    them, and a record keeps them.
     The first tick reads the session's committed slot and writes `working`; later ones read and
     write `working`, so giving a job up costs nothing but its slot.
     """
@@ -47,6 +50,7 @@ class Job:
         "base",
         "before",
         "committing",
+        "count",
         "deadline",
         "done",
         "ended",
@@ -56,6 +60,7 @@ class Job:
         "outputs",
         "phases",
         "request",
+        "row_bytes",
         "rows",
         "session",
         "started",
@@ -68,24 +73,31 @@ class Job:
     )
 
     def __init__(
-        self, request: Steps | Predict, session: Session | None, host: Host, rows: Floats,
-        deadline: float,
-    ) -> None:  # fmt: skip
-        self.request, self.session, self.host, self.rows = request, session, host, rows
-        self.tenant, self.deadline, self.admitted_at = request.tenant, deadline, monotonic()
+        self, request: Steps | Predict, session: Session | None, host: Host, timeout_s: float
+    ) -> None:
+        self.request, self.session, self.host = request, session, host
+        self.rows, (self.count, width) = request.rows, request.dims
+        self.row_bytes = 4 * width
+        self.tenant, self.admitted_at = request.tenant, monotonic()
+        self.deadline = self.admitted_at + timeout_s
         stateful = isinstance(request, Steps)
         self.guard = request.guard if stateful else Guard()
         self.trace = stateful and request.trace
-        self.urgency, self.left = request.urgency, len(rows)
+        self.urgency, self.left = request.urgency, self.count
         self.started = self.ended = self.committing = False
         self.tickets: list[Ticket] = []
         self.working: int | None = None
-        self.before: list[Change] = []  # what must be committed with it, first
+        self.before: Sequence[Change] = ()  # what must be committed with it, first
         self.base: SessionRow | None = None  # where the session stood when its rows began to run
         self.done = 0
         self.outputs: list[Floats] = []
         self.watched: list[list[NDArray[Any]]] = []
         self.phases: Phases | None = None  # its spans, where it is traced
+
+    def next_rows(self, count: int) -> bytes:
+        """So many of those that have not run."""
+        at = self.done * self.row_bytes
+        return self.rows[at : at + count * self.row_bytes]
 
     def take(self, y: Floats, watched: list[NDArray[Any]]) -> None:
         """Keep what K rows gave. y: (K, Y); watched: one (K, *dims) a watched tensor."""
@@ -167,5 +179,4 @@ def make_job(
             expected=max_reply_bytes,
             got=reply,
         )
-    values = np.frombuffer(request.rows, np.float32).reshape(rows, width)
-    return Job(request, session, host, values, monotonic() + timeout_s)
+    return Job(request, session, host, timeout_s)

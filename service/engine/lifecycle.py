@@ -208,7 +208,8 @@ class Lifecycle:
 
     def is_held(self, session: Session) -> bool:
         """Is this what the engine holds of the session now?"""
-        return self._held.get(session.row.key) is session
+        row = session.row
+        return self._held.get((row.tenant, row.id)) is session
 
     def drop(self, session: Session, error: NtmError) -> None:
         """This engine holds the session no longer; its waiting steps are refused."""

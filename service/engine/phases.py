@@ -56,7 +56,7 @@ class StepTracer:
         parent = self._tracer.parent(traceparent)
         if parent is None:
             return None
-        about = _about(job.host.manifest) | {"ntm.rows": len(job.rows)}
+        about = _about(job.host.manifest) | {"ntm.rows": job.count}
         return Phases(self._tracer, parent, about)
 
     @contextmanager

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("ntm.engine")
 COLLECTED_AFTER = 50_000  # the young alone, of which most are gone by then
 ENCODER = msgspec.msgpack.Encoder()
+APART = contextlib.nullcontext()
 
 
 class FrontTicket:
@@ -93,7 +94,7 @@ class FrontConnection(asyncio.Protocol):
         """See `asyncio.Protocol`."""
         self._reading = True
         # Of several fronts each has calls of the same moment: those share a tick in the next turn.
-        with self._engine.together() if len(self._fronts) == 1 else contextlib.nullcontext():
+        with self._engine.together if len(self._fronts) == 1 else APART:
             for call in self._calls(data):
                 self._begin(call)
             self._reading = False

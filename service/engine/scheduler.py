@@ -9,10 +9,12 @@ before its others; they take no turn from another tenant.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Hashable, Iterator
-from itertools import chain
+from heapq import heappop, heappush
+from itertools import count
 from typing import Generic, Literal, Protocol, TypeVar
+
+ORDER = count(1)
 
 
 class Full(Exception):
@@ -43,39 +45,25 @@ class Work(Protocol):
 W = TypeVar("W", bound=Work)
 
 
-class Ready(Generic[W]):
-    """A tenant's works that may run: the most urgent first, equally urgent ones in turn."""
+class Ready(list[tuple[int, int, W]]):
+    """A tenant's works that may run: the most urgent first, equally urgent ones in turn.
 
-    __slots__ = ("_by",)
+    A heap by urgency and then by a number, which rises with each that is added.
+    """
 
-    def __init__(self) -> None:
-        self._by: dict[int, deque[W]] = {}  # urgency -> works
-
-    def __bool__(self) -> bool:
-        return bool(self._by)
+    __slots__ = ()
 
     def add(self, work: W) -> None:
         """Behind those that are as urgent."""
-        queue = self._by.get(work.urgency)
-        if queue is None:
-            queue = self._by[work.urgency] = deque()
-        queue.append(work)
+        heappush(self, (work.urgency, next(ORDER), work))
 
     def put_back(self, work: W) -> None:
         """Before those that are as urgent."""
-        self._by.setdefault(work.urgency, deque()).appendleft(work)
-
-    def __iter__(self) -> Iterator[W]:
-        return chain.from_iterable(self._by.values())
+        heappush(self, (work.urgency, -next(ORDER), work))
 
     def take(self) -> W:
-        """The next. Raises ValueError where there is none."""
-        urgency = min(self._by)
-        queue = self._by[urgency]
-        work = queue.popleft()
-        if not queue:
-            del self._by[urgency]
-        return work
+        """The next. Raises IndexError where there is none."""
+        return heappop(self)[2]
 
 
 Limit = Literal["size", "slots", "sessions", "queue"]
@@ -99,7 +87,7 @@ class Scheduler(Generic[W]):
         self._most_a_tenant = max(1, int(max_queue * tenant_share))
         self._admitted: dict[str, int] = {}  # by tenant
         self._turns: dict[str, Ready[W]] = {}  # tenants in turn
-        self._lines: dict[Hashable, deque[W]] = {}  # session -> its works, the first is ready
+        self._lines: dict[Hashable, list[W]] = {}  # session -> its works, the first is ready
         self._behind = 0  # works that are not the first of their line
         self.limit: Limit = "queue"
         self.admitted = 0
@@ -120,7 +108,7 @@ class Scheduler(Generic[W]):
                 line.append(work)
                 self._behind += 1
                 return
-            self._lines[work.session] = deque((work,))
+            self._lines[work.session] = [work]
         self._enqueue(work)
 
     def next_batch(self, place: Callable[[W], bool]) -> tuple[list[W], int]:
@@ -131,31 +119,18 @@ class Scheduler(Generic[W]):
         It may finish the work it is asked for, which then refuses nobody else.
         Every work returned must be handed back by `more` or `finish`.
         """
-        batch: list[W] = []
-        refused: list[W] = []
-        tenants = deque(self._turns)
-        while tenants and len(batch) < self.max_batch:
-            tenant = tenants.popleft()
-            queue = self._turns[tenant]
-            if not queue:
-                del self._turns[tenant]
-                continue
-            tenants.append(tenant)
-            work = queue.take()
-            if work.ended:
-                self.ready -= 1
-                continue
-            if work.started or (not refused and place(work)):
-                work.started = True
-                batch.append(work)
-            elif work.ended:
-                self.ready -= 1
-            else:
-                refused.append(work)
-        self.limit = self._limit(len(batch), bool(refused))
-        self._rotate(batch)
-        self._put_back(refused)
+        batch, refused = self._fill(place)
         self.ready -= len(batch)
+        if len(batch) == self.max_batch:
+            self.limit = "size"
+        elif refused:
+            self.limit = "slots"
+        else:
+            self.limit = "sessions" if self._behind else "queue"
+        if self._turns:
+            self._rotate(batch)
+        if refused:
+            self._put_back(refused)
         return batch, min([self.max_rows, *[work.left for work in batch]]) if batch else 0
 
     def waiting(self) -> Iterator[W]:
@@ -163,7 +138,7 @@ class Scheduler(Generic[W]):
         for line in self._lines.values():
             yield from line
         for turns in self._turns.values():
-            yield from (work for work in turns if work.session is None and not work.ended)
+            yield from (work for *_, work in turns if work.session is None and not work.ended)
 
     def more(self, work: W) -> None:
         """The work ran in a batch and has rows left."""
@@ -178,9 +153,9 @@ class Scheduler(Generic[W]):
             return
         work.ended = True
         self.admitted -= 1
-        self._admitted[work.tenant] -= 1
-        if not self._admitted[work.tenant]:
-            del self._admitted[work.tenant]
+        mine = self._admitted.pop(work.tenant) - 1
+        if mine:
+            self._admitted[work.tenant] = mine
         if work.session is None:
             return
         line = self._lines[work.session]
@@ -201,12 +176,28 @@ class Scheduler(Generic[W]):
         turns.add(work)
         self.ready += 1
 
-    def _limit(self, size: int, refused: bool) -> Limit:
-        if size >= self.max_batch:
-            return "size"
-        if refused:
-            return "slots"
-        return "sessions" if self._behind else "queue"
+    def _fill(self, place: Callable[[W], bool]) -> tuple[list[W], list[W]]:
+        """The works of a batch, and those that were refused. All of both are out of the queue."""
+        batch: list[W] = []
+        refused: list[W] = []
+        tenants = list(self._turns)
+        for tenant in tenants:
+            if len(batch) == self.max_batch:
+                break
+            queue = self._turns[tenant]
+            work = queue.take()
+            if not work.ended and (work.started or (not refused and place(work))):
+                work.started = True
+                batch.append(work)
+            elif not work.ended:
+                refused.append(work)
+            else:
+                self.ready -= 1
+            if queue:
+                tenants.append(tenant)  # whose turn comes again behind the others'
+            else:
+                del self._turns[tenant]
+        return batch, refused
 
     def _rotate(self, batch: list[W]) -> None:
         # Who was served last goes to the end of the round; who has nothing queued leaves it.
@@ -216,8 +207,6 @@ class Scheduler(Generic[W]):
                 self._turns[work.tenant] = queue
 
     def _put_back(self, refused: list[W]) -> None:
-        if not refused:
-            return
         # The first refused is the first to be asked again, and its tenant the first of the round.
         first: dict[str, Ready[W]] = {}
         for work in refused:

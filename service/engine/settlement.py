@@ -67,14 +67,15 @@ async def _store(life: Lifecycle, jobs: list[Job]) -> None:
         if job.phases is not None:
             job.phases.enter("commit")
     changes: list[Change] = []
-    last: list[int] = []  # of each job: the one before it begin its session, or there are none
+    own: list[tuple[Job, int]] = []  # whose change is where: those before it begin its session
     states = states_of(jobs, life.settings.checkpoint_rows)
     for job in jobs:
-        changes += [*job.before, change_of(job, states.get(job))]
-        last.append(len(changes) - 1)
+        changes += job.before
+        own.append((job, len(changes)))
+        changes.append(change_of(job, states.get(job)))
     outcomes = await life.commit_all(changes)
     life.metrics.commit_seconds.observe(monotonic() - begun)
-    for job, at in zip(jobs, last, strict=True):
+    for job, at in own:
         _settle(life, job, changes[at], outcomes[at])
 
 
@@ -116,7 +117,7 @@ def _committed(life: Lifecycle, job: Job, session: Session, change: Change, reco
         job.host.commit(job)
         session.row = change.row
         session.remember(record)
-        session.unsaved = 0 if change.checkpoint else session.unsaved + len(job.rows)
+        session.unsaved = 0 if change.checkpoint else session.unsaved + job.count
     else:  # what was held of the session has been let go of meanwhile
         job.host.release(job)
         life.overtaken(change.row)

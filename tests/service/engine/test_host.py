@@ -80,7 +80,7 @@ def commit(job: Job) -> None:
     assert job.session is not None
     row = job.session.row
     job.host.commit(job)
-    job.session.row = replace(row, revision=row.revision + 1, step=row.step + len(job.rows))
+    job.session.row = replace(row, revision=row.revision + 1, step=row.step + job.count)
 
 
 def packed(host: Host, session: Session) -> bytes:
@@ -412,7 +412,8 @@ class ThreeSlotsNineSessions(RuleBasedStateMachine):
         if job.session is not None:
             at = self.sessions.index(job.session)
             start = self.sums[at]
-        want = start + np.cumsum(job.rows, 0, dtype=np.float32)
+        rows = np.frombuffer(job.rows, np.float32).reshape(job.count, -1)
+        want = start + np.cumsum(rows, 0, dtype=np.float32)
         assert job.output().tobytes() == want.astype(np.float32).tobytes()
         del self.open[job]
         if job.session is None:

@@ -34,7 +34,9 @@ class WriteInterface(NamedTuple):
     allocation: Tensor  # g^a (B, 1, 1), in (0, 1): how much goes to a free slot, not by content
     gate: Tensor  # g^w (B, 1, 1), in (0, 1): how much is written at all
     erase: Tensor  # e (B, 1, M), in (0, 1)
-    add: Tensor  # v (B, 1, M)
+    # v (B, 1, M), in (-1, 1) as an NTM's, where the paper has no bound: trained words grow to 8
+    # then, and rounding in the weights grows with them past what two runtimes may differ by.
+    add: Tensor
     mask: Tensor | None  # (B, 1, M), in (MASK_FLOOR, 1), where content is masked
 
 
@@ -114,7 +116,7 @@ class DNCInterface(nn.Module):
             torch.sigmoid(allocation),
             torch.sigmoid(gate),
             torch.sigmoid(erase),
-            add,
+            torch.tanh(add),
             _mask(parts[6]) if self.mask_content else None,
         )
 

@@ -12,6 +12,7 @@ from model.tasks.task import VALIDATION_SEED
 # A resumed run may change these: none has a part in what the next step computes.
 FREE_FIELDS = (
     "steps",
+    "patience",
     "out",
     "checkpoint_every",
     "log_every",

@@ -97,6 +97,7 @@ def test_what_the_heads_are_given_is_in_the_papers_ranges() -> None:
     torch.testing.assert_close(read.modes.sum(dim=2), torch.ones(B, R))
     gates = (read.free, write.allocation, write.gate, write.erase)
     assert all(((gate >= 0) & (gate <= 1)).all() for gate in gates)
+    assert write.add.abs().max() <= 1 and write.add.shape == (B, 1, M)
     assert read.mask is not None and write.mask is not None and read.sharpness is not None
     assert read.mask.shape == (B, R, M) and write.mask.shape == (B, 1, M)
     for mask in (read.mask, write.mask):

@@ -115,6 +115,24 @@ def test_training_stops_early_once_solved_often_enough(tmp_path: Path) -> None:
     assert unsolved.train() and unsolved.trainer.step == 8
 
 
+def test_a_run_resumed_with_the_patience_it_has_shown_is_the_run_with_that_patience(
+    tmp_path: Path,
+) -> None:
+    text = "--steps 50 --target 1000 --schedule linear --log-every 2 --patience"
+    halted, straight = tmp_path / "halted", tmp_path / "straight"
+    run_of(f"{text} 0", halted).train(until=6)
+    assert train(f"{text} 3 --resume", halted) == 0
+    assert train(f"{text} 3", straight) == 0
+    assert metrics(halted) == metrics(straight)
+    read = [(folder / "weights.safetensors").read_bytes() for folder in (halted, straight)]
+    assert read[0] == read[1]
+    cards = [json.loads((folder / "card.json").read_text()) for folder in (halted, straight)]
+    for card in cards:
+        card["training"].pop("seconds")
+        assert card.pop("command").split(" --out ")[0].endswith("--patience 3")
+    assert cards[0] == cards[1] and cards[0]["training"]["steps_done"] == 6
+
+
 def test_the_metrics_file_tells_what_was_measured(tmp_path: Path) -> None:
     run_of("--steps 8 --eval-every 8 --log-every 8", tmp_path).train()
     training, last, average = metrics(tmp_path)

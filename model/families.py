@@ -16,6 +16,7 @@ FAMILIES = {
     "ntm": "model.neural_turing_machine:NeuralTuringMachine",
     "dnc": "model.dnc:DNC",
     "lstm": "model.lstm:LSTM",
+    "npi": "model.npi:NPI",
 }
 CARD = "card.json"
 WEIGHTS = "weights.safetensors"

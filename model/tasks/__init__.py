@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import msgspec
 
+from model.tasks.addition import Addition, recursive_addition
 from model.tasks.associative_recall import AssociativeRecall
 from model.tasks.copy import Copy
 from model.tasks.graph_paths import GraphPaths
@@ -22,6 +23,8 @@ TASKS: dict[str, Callable[[], Task]] = {
     "ngram": NGram,
     "priority-sort": PrioritySort,
     "graph-paths": GraphPaths,
+    "addition": Addition,
+    "recursive-addition": recursive_addition,
 }
 
 

@@ -38,8 +38,9 @@ class Layout(msgspec.Struct, frozen=True, dict=True):
     """The names of a task's programs and of its pad; their numbers decide every size.
 
     programs: ACT first; pointers: each on the row of `pad_rows` that `on_row` says; typed: how
-    many rows, from the first on, a typed row of x fills; side: where typed values come in, pushing
-    what is there away from it, and where the pointers begin.
+    many rows, from the first on, a typed row of x fills; answer: the row it is on in the end;
+    side: where typed values come in, pushing what is there away from it, and where the pointers
+    begin.
     """
 
     programs: tuple[str, ...]
@@ -48,6 +49,7 @@ class Layout(msgspec.Struct, frozen=True, dict=True):
     pointers: tuple[str, ...]
     on_row: tuple[int, ...]
     typed: int
+    answer: str
     side: Literal["left", "right"]
 
     @cached_property
@@ -118,6 +120,8 @@ class Layout(msgspec.Struct, frozen=True, dict=True):
             for name, at, width in zip(names, self._starts, self.widths, strict=True)
         }
         return {
+            "numbers": list(self.pad_rows[: self.typed]),
+            "answer": {"tensor": "pad", "row": self.answer},
             "programs": list(self.programs),
             "arguments": {name: list(choices) for name, choices in self.arguments.items()},
             "output": spans | {"halted": [size, size + 1], "overflow": [size + 1, size + 2]},
@@ -140,6 +144,7 @@ LAYOUTS = {
         pointers=("first", "second", "carry", "out"),
         on_row=(0, 1, 2, 3),
         typed=2,
+        answer="out",
         side="right",
     ),
     "sorting": Layout(
@@ -149,6 +154,7 @@ LAYOUTS = {
         pointers=("one", "two", "passes"),
         on_row=(0, 0, 0),
         typed=1,
+        answer="list",
         side="left",
     ),
 }

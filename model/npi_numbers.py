@@ -23,6 +23,11 @@ def typed_columns(numbers: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
     return list(reversed(list(columns)))
 
 
+def typed_list(values: Sequence[int]) -> list[tuple[int, ...]]:
+    """A list, first to last, as what is typed at the left side: the last value first."""
+    return [(value,) for value in reversed(values)]
+
+
 def typed_rows(layout: Layout, values: Iterable[Sequence[int]]) -> list[Row]:
     """Rows of x that type these values, one after the other."""
     decision = [0.0] * layout.decision_size

@@ -17,6 +17,8 @@ LSTM_WIDTHS = {
     "graph-paths": 256,  # not in that paper, as those below
     "addition": 256,
     "recursive-addition": 256,
+    "bubble-sort": 256,
+    "recursive-bubble-sort": 256,
 }
 # What one family alone takes, by the value that leaves it out: a card tells it only where asked
 # for, so runs and cards from before these were options go on unchanged.

@@ -1,7 +1,8 @@
-"""Adding two numbers with a program (Reed and de Freitas 2016, sec. 4.1)."""
+"""Running a program as a symbolic one does: the tasks of a neural programmer-interpreter."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -11,19 +12,19 @@ from torch import Generator, Tensor
 from model.families import Activation
 from model.npi_interpreter import trace
 from model.npi_layout import LAYOUTS, Layout
-from model.npi_numbers import typed_columns
+from model.tasks.problems import PROBLEMS, Typed
 from model.tasks.programs import PROGRAMS
 from model.tasks.task import Batch, Measured, Measures, Task, binary_loss, binary_measures
 from model.tasks.traces import batch_of, decisions_right
 
 
-class Addition(msgspec.Struct, frozen=True):
-    """Two numbers are typed onto the pad, a column a row, the first digits first; then each row is
-    a tick of the program that adds them, answered by what that program does next: `programs.py`.
+class ProgramTask(msgspec.Struct, frozen=True):
+    """Numbers are typed onto the pad, a row each step; then each row is a tick of a program that
+    works on them, answered by what that program does next: `programs.py`.
 
     In training the rows tell each decision as well, so that what follows from it is seen; tests
     have rows of zeros there, and the network goes by its own. min_length, max_length: digits in
-    training of the longer number; name: which of the two programs teaches.
+    training, of the longest number; name: which program teaches, environment: on which pad.
     """
 
     min_length: int = 1
@@ -47,7 +48,7 @@ class Addition(msgspec.Struct, frozen=True):
 
     @property
     def input_size(self) -> int:
-        """A decision, the flag of a typed row, and two digits."""
+        """A decision, the flag of a typed row, and its digits."""
         return self.layout.input_size
 
     @property
@@ -57,9 +58,8 @@ class Addition(msgspec.Struct, frozen=True):
 
     @property
     def form(self) -> dict[str, Any]:
-        """Two numbers; where they go, where the sum is, and what rows mean."""
-        told = {"numbers": ["first", "second"], "answer": {"tensor": "pad", "row": "out"}}
-        return {"kind": "numbers", "environment": self.environment, **told, **self.layout.form}
+        """Which numbers are asked for, where the answer will be, and what rows mean."""
+        return {"kind": "numbers", "environment": self.environment, **self.layout.form}
 
     @property
     def train_lengths(self) -> tuple[int, int]:
@@ -76,18 +76,17 @@ class Addition(msgspec.Struct, frozen=True):
     def sample(self, generator: Generator, batch: int) -> Batch:
         """One number of digits a batch, uniform over those of training; every decision told."""
         drawn = torch.randint(self.min_length, self.max_length + 1, (1,), generator=generator)
-        return self.of_numbers(draw_numbers(generator, batch, int(drawn)), told=True)
+        return self.of_problems(self._draw(generator, batch, int(drawn)), told=True)
 
     def at_length(self, generator: Generator, batch: int, length: int) -> Batch:
-        """`length` digits of the longer number; nothing told but the numbers."""
-        return self.of_numbers(draw_numbers(generator, batch, length), told=False)
+        """`length` digits of the longest number; nothing told but the numbers."""
+        return self.of_problems(self._draw(generator, batch, length), told=False)
 
-    def of_numbers(self, numbers: list[list[list[int]]], told: bool) -> Batch:
-        """The runs that add these numbers, each a list of digits, the first first."""
+    def of_problems(self, problems: Sequence[Typed], told: bool) -> Batch:
+        """The runs on pads onto which these rows of values have been typed."""
         layout, programs = self.layout, PROGRAMS[self.name]
-        columns = [typed_columns(of) for of in numbers]
-        runs = [trace(programs, layout, len(typed), typed)[0] for typed in columns]
-        return batch_of(layout, columns, runs, told)
+        runs = [trace(programs, layout, len(typed), typed)[0] for typed in problems]
+        return batch_of(layout, problems, runs, told)
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
         """Mean cross-entropy of a decision's flags, in nats. logits: (B, T, Y)."""
@@ -98,26 +97,31 @@ class Addition(msgspec.Struct, frozen=True):
         return binary_measures(logits, batch)
 
     def right(self, logits: Tensor, batch: Batch) -> Tensor:
-        """1 for each run whose every decision was right, so its sum too, else 0: (B,)."""
+        """1 for each run whose every decision was right, so its answer too, else 0: (B,)."""
         return decisions_right(self.layout, logits, batch)
 
     def optimum_bits(self, batch: Batch) -> Tensor:
         """Nothing: each decision follows from what is seen."""
         return torch.zeros(batch.inputs.shape[0])
 
-
-def draw_numbers(generator: Generator, batch: int, length: int) -> list[list[list[int]]]:
-    """Pairs of numbers of uniform digits, zeros in front too. Of every second pair, in the mean,
-    both have `length` digits; of the others one has fewer, any number of them."""
-    digits = torch.randint(10, (batch, 2, length), generator=generator).tolist()
-    shorter = torch.randint(1, length + 1, (batch,), generator=generator).tolist()
-    which = torch.randint(4, (batch,), generator=generator).tolist()  # 2, 3: neither
-    for pair, fewer, one in zip(digits, shorter, which, strict=True):
-        if one < 2:
-            pair[one] = pair[one][length - fewer :]
-    return digits
+    def _draw(self, generator: Generator, batch: int, length: int) -> list[Typed]:
+        return PROBLEMS[self.environment](generator, batch, length)
 
 
-def recursive_addition() -> Addition:
+def recursive_addition() -> ProgramTask:
     """The same numbers, added by the program that calls itself (Cai, Shi and Song 2017)."""
-    return Addition(name="recursive-addition")
+    return ProgramTask(name="recursive-addition")
+
+
+def bubble_sort() -> ProgramTask:
+    """Lists of digits, sorted (Reed and de Freitas 2016, sec. 4.2)."""
+    return _sorting("bubble-sort", 12, (5, 10, 20))
+
+
+def recursive_bubble_sort() -> ProgramTask:
+    """The same lists, sorted by programs that call themselves (Cai, Shi and Song 2017)."""
+    return _sorting("recursive-bubble-sort", 4, (2, 5, 10, 20))
+
+
+def _sorting(name: str, longest: int, tested: tuple[int, ...]) -> ProgramTask:
+    return ProgramTask(name=name, environment="sorting", max_length=longest, test_lengths=tested)

@@ -13,6 +13,7 @@ from model.npi_layout import BLANK, DIGITS, Layout
 from model.scratch_pad import places
 from model.sizes import require_positive
 
+NEVER = -1e4  # added to a score, leaves it out of a sum of exponentials
 LIMIT = 1e6  # a larger number in the core's state counts as this: no finite one overflows
 
 
@@ -39,9 +40,9 @@ class NPICore(nn.Module):
         seen, (_, programs, *choices) = len(layout.pointers) * (DIGITS + 1), layout.widths
         self.choices = tuple(choices)
         self.encoder = nn.Sequential(
-            nn.Linear(seen + sum(choices), hidden_size),
+            nn.Linear(seen + sum(choices), 2 * hidden_size),
             nn.ReLU(),
-            nn.Linear(hidden_size, hidden_size),
+            nn.Linear(2 * hidden_size, hidden_size),
             nn.ReLU(),
         )
         sizes = [hidden_size + width, *[hidden_size] * (layers - 1)]
@@ -78,7 +79,8 @@ class NPICore(nn.Module):
         """
         key = self.key(output)
         scores = functional.linear(key, self.program_keys)
-        return torch.cat([self.end(output), scores, self.argument(output)], dim=1), key
+        parts = [scores, *self.argument(output).split(self.choices, dim=1)]
+        return torch.cat([self.end(output), *map(odds, parts)], dim=1), key
 
     def forward(self, seen: Tensor, arguments: Tensor, program: Tensor, frame: Tensor) -> Thought:
         """One tick. seen: (B, K), arguments: (B, 3), program: (B, P), one hot, frame: (B, F)."""
@@ -86,6 +88,17 @@ class NPICore(nn.Module):
         output, following = self.advance(entered, frame)
         decision, key = self.decide(output)
         return Thought(decision, following, key)
+
+
+def odds(scores: Tensor) -> Tensor:
+    """Logits whose sigmoid is the softmax of the scores (B, S): log p_i - log(1 - p_i).
+
+    l_i = s_i - log sum_{j != i} exp(s_j). So a flag's probability is that of its choice among the
+    others of its part, as in the paper, though each flag is judged by itself.
+    """
+    size = scores.shape[1]
+    own = torch.eye(size, device=scores.device, dtype=scores.dtype) * NEVER
+    return scores - torch.logsumexp(scores.unsqueeze(1) + own, dim=2)
 
 
 def chosen(decision: Tensor, layout: Layout) -> Choice:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -16,6 +17,9 @@ from model.tasks.problems import PROBLEMS, Typed
 from model.tasks.programs import PROGRAMS
 from model.tasks.task import Batch, Measured, Measures, Task, binary_loss, binary_measures
 from model.tasks.traces import batch_of, decisions_right
+from model.tasks.verification import SETS
+
+VERIFIED = 1000  # problems of a verification set in one batch
 
 
 class ProgramTask(msgspec.Struct, frozen=True):
@@ -85,8 +89,17 @@ class ProgramTask(msgspec.Struct, frozen=True):
     def of_problems(self, problems: Sequence[Typed], told: bool) -> Batch:
         """The runs on pads onto which these rows of values have been typed."""
         layout, programs = self.layout, PROGRAMS[self.name]
-        runs = [trace(programs, layout, len(typed), typed)[0] for typed in problems]
+        # A column more than was typed, for the last carry.
+        runs = [trace(programs, layout, len(typed) + 1, typed)[0] for typed in problems]
         return batch_of(layout, problems, runs, told)
+
+    def verification(self) -> Iterator[Batch]:
+        """Problems that prove a recursive program right. Raises ValueError for other programs."""
+        if self.name not in SETS:
+            raise ValueError(f"{self.name} has no verification set; {', '.join(SETS)} has")
+        problems = iter(SETS[self.name]())
+        while part := list(islice(problems, VERIFIED)):
+            yield self.of_problems(part, told=False)
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
         """Mean cross-entropy of a decision's flags, in nats. logits: (B, T, Y)."""

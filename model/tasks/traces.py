@@ -31,7 +31,8 @@ def batch_of(
     for number, (values, run) in enumerate(pairs):
         start, end = len(values), len(values) + len(run)
         inputs[number, :start, size] = 1
-        inputs[number, :start, size + 1 :] = torch.tensor(values, dtype=torch.float32)
+        held = torch.tensor(values, dtype=torch.float32).view(start, layout.typed)
+        inputs[number, :start, size + 1 :] = held
         places = [layout.flags(decision) for decision in run]
         ticks = [start + tick for tick, flags in enumerate(places) for _ in flags]
         targets[number, ticks, [place for flags in places for place in flags]] = 1

@@ -86,10 +86,11 @@ class Layout(msgspec.Struct, frozen=True, dict=True):
         return Decision(self.programs.index(program), *numbers)
 
     def flags(self, decision: Decision) -> list[int]:
-        """The places of a decision's flags. Of one that returns, the first alone."""
+        """The places of a decision's flags. One that returns has, besides, those of ACT without an
+        action: of each part one is on, as a softmax over it has to have it."""
         if decision.program == RETURN:
-            return [0]
-        starts = (1, *self._starts[2:])
+            return [0, *self.flags(Decision(0))]
+        starts = self._starts[1:]
         return [start + number for start, number in zip(starts, decision, strict=True)]
 
     def decide(self, row: list[float]) -> Decision:

@@ -19,6 +19,7 @@ from export.errors import BundleError
 from export.folders import replaced
 from export.manifest import STEP_TORCHSCRIPT, WEIGHTS
 from export.triton import write_repository
+from model.sizes import parse_sizes
 
 ZOO = Path(__file__).resolve().parent.parent / "model" / "zoo"
 
@@ -34,7 +35,8 @@ def main(argv: Sequence[str]) -> int:
         folder = args.out or entry / "bundle"
         if args.check:
             return check(entry, folder)
-        print(describe(folder, export(entry, folder, args.torchscript, args.weights)))
+        made = export(entry, folder, args.torchscript, args.weights, args.sizes)
+        print(describe(folder, made))
     except (ValueError, OSError, BundleError) as error:
         print(f"ntm export: {error}", file=sys.stderr)
         return 1
@@ -64,15 +66,22 @@ def find_bundle(name: str) -> Path:
     raise ValueError(f"{name!r} should be a bundle or an entry with one, is neither")
 
 
-def export(entry: Path, folder: Path, torchscript: bool = False, weights: bool = False) -> Manifest:
+def export(
+    entry: Path,
+    folder: Path,
+    torchscript: bool = False,
+    weights: bool = False,
+    sizes: dict[str, int] | None = None,
+) -> Manifest:
     """Write the bundle of `entry` into `folder`, in place of what is there once all is well.
 
-    Raises what `load` and `pack` raise, and leaves what was there.
+    sizes: of the network, others than the card's where no weight depends on them. Raises what
+    `load` and `pack` raise, and leaves what was there.
     """
     from export.pack import pack
     from model.families import load
 
-    network, card = load(entry)
+    network, card = load(entry, sizes)
     with replaced(folder) as fresh:
         manifest = pack(network, card, fresh, torchscript, weights)
         read_bundle(fresh)
@@ -153,6 +162,11 @@ def _parsed(argv: Sequence[str]) -> argparse.Namespace:
         "--weights", action="store_true", help="also the weights, for NTM_RUNTIME=fused"
     )
     parser.add_argument(
+        "--sizes",
+        type=parse_sizes,
+        help="others than the card's, e.g. columns=512 of an NPI's scratch pad",
+    )
+    parser.add_argument(
         "--check", action="store_true", help="compare the bundle there with a fresh export"
     )
     parser.add_argument(
@@ -167,6 +181,8 @@ def _parsed(argv: Sequence[str]) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.kserve and not args.triton:
         parser.error("--kserve goes with --triton")
+    if args.sizes and (args.check or args.triton):
+        parser.error("--sizes makes a new bundle: --check and --triton are for one that is there")
     if args.triton and (args.check or args.torchscript or args.weights):
         parser.error("--triton takes the bundle as it is: the other options are for an export")
     return args

@@ -16,8 +16,9 @@ from model.entry import update_results
 from model.families import Network, load
 from model.options import parse_lengths
 from model.rollout import rollout
+from model.sizes import parse_sizes
 from model.tasks import TASKS, Batch, Task, make_task
-from model.tasks.task import TEST_SEED, Queried
+from model.tasks.task import TEST_SEED, Provable, Queried
 
 CHUNK = 100  # sequences evaluated at once
 ZOO = Path(__file__).parent / "zoo"
@@ -123,9 +124,18 @@ def evaluate(
     return results
 
 
+def verify(network: Network, task: Task) -> dict[str, Any]:
+    """How the task's verification set comes out. Raises ValueError where it has none."""
+    if not isinstance(task, Provable):
+        raise ValueError(f"{task.name} has no verification set")
+    return msgspec.to_builtins(summarise(network, task, task.verification()))
+
+
 def describe(results: dict[str, Any]) -> str:
     """The results as a table for people."""
     rows = [(length, summary) for length, summary in results["lengths"].items()]
+    if "verification" in results:
+        rows.append(("verified", results["verification"]))
     if "within" in results:
         within = results["within"]
         rows.insert(0, (f"{within['shortest']}-{within['longest']}", within))
@@ -162,7 +172,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--by", metavar="UNIT", help="what a length counts, e.g. vectors; None: the task's own")
     add("--lengths", type=parse_lengths, help="e.g. 10,20,30; None: the task's")
     add("--sequences", type=int, default=100, help="sequences a length")
+    add("--sizes", type=parse_sizes, help="others than the card's, e.g. columns=3072 of an NPI")
     add("--within", type=int, default=1000, help="sequences over the lengths of training; 0: none")
+    add("--verify", action="store_true", help="the task's verification set too")
     add("--seed", type=int, default=1000, help="of the test sequences")
     add("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
     add("--threads", type=int, default=1, help="of one operation")
@@ -183,12 +195,14 @@ def main(argv: Sequence[str]) -> int:
     entry = args.entry or ZOO / args.task
     try:
         task = make_task(args.task, args.by)
-        network, card = load(entry)
+        network, card = load(entry, args.sizes)
         if card.task != task.name:
             raise ValueError(f"expected weights for {task.name}, got a card for {card.task}")
         cast(nn.Module, network).to(args.device)
         lengths = args.lengths or task.test_lengths
         results = evaluate(network, task, lengths, args.sequences, args.within, args.seed)
+        if args.verify:
+            results["verification"] = verify(network, task)
         if args.card:
             update_results(entry, results)
     except ValueError as error:

@@ -16,6 +16,7 @@ FAMILIES = {
     "ntm": "model.neural_turing_machine:NeuralTuringMachine",
     "dnc": "model.dnc:DNC",
     "lstm": "model.lstm:LSTM",
+    "npi": "model.npi:NPI",
 }
 # family -> its step as one kernel for GPUs, where there is one. Called with a network and its
 # activation it gives what model/fused_ntm.py does, or raises ValueError.
@@ -108,13 +109,15 @@ def read_card(entry: Path) -> Card:
         raise ValueError(f"{entry / CARD} is no card: {error}") from error
 
 
-def load(entry: Path) -> tuple[Network, Card]:
+def load(entry: Path, sizes: dict[str, int] | None = None) -> tuple[Network, Card]:
     """The trained network of a zoo entry, in evaluation mode, and its card.
 
-    Raises ValueError where the card is none, or the weights are not finite or in names, shapes
-    and dtypes not exactly the network's.
+    sizes: constructor's arguments to be others than in the card, which then has these. Raises
+    ValueError where the card is none, or the weights are not finite or in names, shapes and dtypes
+    not exactly the network's.
     """
     card = read_card(entry)
+    card = msgspec.structs.replace(card, network=card.network | (sizes or {}))
     try:
         return restore(card.family, card.network, (entry / WEIGHTS).read_bytes()), card
     except (OSError, SafetensorError) as error:

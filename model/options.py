@@ -14,13 +14,18 @@ LSTM_WIDTHS = {
     "associative-recall": 256,
     "ngram": 128,
     "priority-sort": 128,
-    "graph-paths": 256,  # not in that paper
+    "graph-paths": 256,  # not in that paper, as those below
+    "addition": 256,
+    "recursive-addition": 256,
+    "bubble-sort": 256,
+    "recursive-bubble-sort": 256,
 }
 # What one family alone takes, by the value that leaves it out: a card tells it only where asked
 # for, so runs and cards from before these were options go on unchanged.
 OWN: dict[str, dict[str, Any]] = {
     "ntm": {"write_heads": 1, "shift_range": 1, "sharpening": "power"},
     "dnc": {"mask_content": False, "erase_freed": False, "sharpen_links": False},
+    "npi": {"columns": 128, "depth": 8},
 }
 
 
@@ -72,6 +77,8 @@ def _add_network(group: argparse._ArgumentGroup) -> None:  # pyright: ignore[rep
     add("--write-heads", type=int, default=1, help="number of them")
     add("--mask-content", action="store_true", help="dnc: compare with parts of a word")
     add("--erase-freed", action="store_true", help="dnc: wipe what is freed")
+    add("--columns", type=int, default=128, help="npi: of the scratch pad")
+    add("--depth", type=int, default=8, help="npi: calls within calls, at most")
     add("--sharpen-links", action="store_true", help="dnc: keep the order of writing sharp")
 
 
@@ -132,6 +139,8 @@ def network_config(args: argparse.Namespace, task: Task) -> dict[str, Any]:
     """
     sizes = {"input_size": task.input_size, "output_size": task.output_size}
     width, layers = args.controller_size, args.controller_layers
+    if args.family == "npi":
+        return sizes | npi_config(args, task)
     alone = args.family == "lstm"
     width = (LSTM_WIDTHS[task.name] if alone else 100) if width is None else width
     layers = (3 if alone else 1) if layers is None else layers
@@ -140,6 +149,16 @@ def network_config(args: argparse.Namespace, task: Task) -> dict[str, Any]:
     options = ("memory_size", "memory_width", "controller", "read_heads", "memory_init")
     sizes |= {name: getattr(args, name) for name in options} | _own(args)
     return sizes | {"controller_size": width, "controller_layers": layers}
+
+
+def npi_config(args: argparse.Namespace, task: Task) -> dict[str, Any]:
+    """What an NPI is built from besides its sizes. Raises ValueError for a task without programs,
+    and for another family's options."""
+    if "environment" not in task.form:
+        raise ValueError(f"family 'npi' needs a task with programs, got {task.name!r}")
+    given = {"hidden_size": args.controller_size, "layers": args.controller_layers}
+    chosen = {name: value for name, value in given.items() if value is not None}
+    return {"environment": task.form["environment"], **chosen, **_own(args)}
 
 
 def _own(args: argparse.Namespace) -> dict[str, Any]:

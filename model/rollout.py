@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -41,18 +41,28 @@ def rollout(step: Step, state: Any, inputs: Tensor, memory: int | None = None) -
     return Rollout(torch.stack(outputs, dim=1), change / (inputs.shape[0] * inputs.shape[1]))
 
 
+@runtime_checkable
+class Taught(Protocol):
+    """What a network has besides where it learns whole sequences faster than step by step."""
+
+    def taught(self, inputs: Tensor) -> Tensor:
+        """What its steps give for a training batch. inputs: (B, T, X). Returns logits (B, T, Y)."""
+        ...
+
+
 class TrainingStep:
     """A network's step for batches of B rows, compiled, or eager where that does not work.
 
     mode "auto" compiles where a C++ compiler is and goes on eagerly, with a notice, where
-    compiling fails; "on" raises what the compiler raises instead; "off" never compiles.
+    compiling fails; "on" raises what the compiler raises instead; "off" never compiles, and so does
+    a network that is taught otherwise.
     """
 
     def __init__(
         self, network: Network, batch: int, mode: Compile, notify: Callable[[str], None]
     ) -> None:
         self.run: Step = network.step
-        if mode == "off":
+        if mode == "off" or isinstance(network, Taught):
             return
         if mode == "auto" and not find_compiler():
             notify("no C++ compiler found: training runs eagerly, which is slower")

@@ -15,7 +15,7 @@ from model.evaluation import summarise
 from model.families import Network, build
 from model.guard import NonFiniteError, find_nonfinite
 from model.recipe import Recipe, learning_rate_at, make_optimizer
-from model.rollout import TrainingStep, rollout
+from model.rollout import Rollout, Taught, TrainingStep, rollout
 from model.tasks import Batch, make_task
 from model.tasks.task import SELECTION_SEED, VALIDATION_SEED
 from model.transfer import take_over
@@ -68,8 +68,7 @@ class Trainer:
             group["lr"] = rate
         drawn = self.curriculum.sample(self.generator, self.recipe.batch)
         batch = distributed.share(drawn).to(self.device)
-        state = cast(Network, self.network).initial_state(batch.inputs.shape[0])
-        logits, change = rollout(self.forward, state, batch.inputs, self.memory)
+        logits, change = self._run(batch.inputs)
         answer = self.task.loss(logits, batch)
         loss = answer + self.recipe.write_cost * change
         self.optimizer.zero_grad()
@@ -146,6 +145,13 @@ class Trainer:
         best = state["best"]
         self.best = None if best is None else msgspec.convert(best, Candidate)
         self.best_weights = dict(state["best_weights"])
+
+    def _run(self, inputs: Tensor) -> Rollout:
+        """Logits, and the memory's change where it costs something, of a training batch."""
+        if isinstance(self.network, Taught):
+            return Rollout(self.network.taught(inputs), inputs.new_zeros(()))
+        state = cast(Network, self.network).initial_state(inputs.shape[0])
+        return rollout(self.forward, state, inputs, self.memory)
 
     def _memory_place(self) -> int:
         roles = [tensor.role for tensor in cast(Network, self.network).state_spec]

@@ -10,6 +10,12 @@ from model.tasks.copy import Copy
 from model.tasks.graph_paths import GraphPaths
 from model.tasks.ngram import NGram
 from model.tasks.priority_sort import PrioritySort
+from model.tasks.program_task import (
+    ProgramTask,
+    bubble_sort,
+    recursive_addition,
+    recursive_bubble_sort,
+)
 from model.tasks.repeat_copy import RepeatCopy
 from model.tasks.task import Batch, Measures, Task
 
@@ -22,6 +28,10 @@ TASKS: dict[str, Callable[[], Task]] = {
     "ngram": NGram,
     "priority-sort": PrioritySort,
     "graph-paths": GraphPaths,
+    "addition": ProgramTask,
+    "recursive-addition": recursive_addition,
+    "bubble-sort": bubble_sort,
+    "recursive-bubble-sort": recursive_bubble_sort,
 }
 
 

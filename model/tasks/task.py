@@ -1,7 +1,7 @@
 """What a task is: seeded batches, a loss, and both of the measures its papers report."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -113,6 +113,15 @@ class Queried(Protocol):
 
     def right(self, logits: Tensor, batch: Batch) -> Tensor:
         """logits: (B, T, Y). Returns the share of each sequence's queries answered right: (B,)."""
+        ...
+
+
+@runtime_checkable
+class Provable(Protocol):
+    """What a task has besides where sequences can be told that prove the others right."""
+
+    def verification(self) -> Iterator[Batch]:
+        """The set, in batches. Raises ValueError where there is none."""
         ...
 
 

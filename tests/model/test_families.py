@@ -16,6 +16,7 @@ CONFIGS = {
     "ntm": CONFIG,
     "dnc": CONFIG,
     "lstm": {"input_size": 6, "output_size": 4, "hidden_size": 7},
+    "npi": {"input_size": 30, "output_size": 29, "environment": "addition"},
 }
 
 
@@ -40,8 +41,9 @@ def entry(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_is_built_by_its_name(family: str) -> None:
-    network = cast(Any, build(family, CONFIGS[family]))
-    assert (network.family, network.input_size, network.output_size) == (family, 6, 4)
+    network, config = cast(Any, build(family, CONFIGS[family])), CONFIGS[family]
+    sizes = (config["input_size"], config["output_size"])
+    assert (network.family, network.input_size, network.output_size) == (family, *sizes)
     assert [len(spec.name) > 0 for spec in network.state_spec]
 
 
@@ -63,6 +65,21 @@ def test_a_loaded_network_has_the_weights_of_its_entry_and_is_not_in_training(en
     assert not module.training
     assert all(torch.equal(tensor, want[name]) for name, tensor in module.state_dict().items())
     assert card == read_card(entry)
+
+
+def test_sizes_that_no_weight_depends_on_can_be_others_than_the_cards(tmp_path: Path) -> None:
+    config = CONFIGS["npi"]
+    save_file(build("npi", config).state_dict(), tmp_path / WEIGHTS)
+    told = {"name": "adder", "version": "1", "family": "npi", "task": "addition"}
+    more = {"activation": "sigmoid", "form": {}, "command": "none", "seed": 1, "network": config}
+    (tmp_path / CARD).write_bytes(msgspec.json.encode(told | more))
+    network, card = load(tmp_path, {"columns": 9, "depth": 3})
+    assert network.state_spec[0].dims == (4, 9) and card.network == config | {
+        "columns": 9,
+        "depth": 3,
+    }
+    with pytest.raises(ValueError, match="weight 'core"):
+        load(tmp_path, {"hidden_size": 9})
 
 
 def change_weights(entry: Path, **changes: Tensor | None) -> None:

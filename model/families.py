@@ -16,6 +16,7 @@ FAMILIES = {
     "ntm": "model.neural_turing_machine:NeuralTuringMachine",
     "dnc": "model.dnc:DNC",
     "lstm": "model.lstm:LSTM",
+    "nram": "model.nram:NRAM",
 }
 CARD = "card.json"
 WEIGHTS = "weights.safetensors"

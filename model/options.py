@@ -72,6 +72,9 @@ def _add_network(group: argparse._ArgumentGroup) -> None:  # pyright: ignore[rep
     add("--write-heads", type=int, default=1, help="number of them")
     add("--mask-content", action="store_true", help="dnc: compare with parts of a word")
     add("--erase-freed", action="store_true", help="dnc: wipe what is freed")
+    add("--integers", type=int, default=64, help="nram: of a session; also the cells of its tape")
+    add("--registers", type=int, default=4, help="nram: number of them")
+    add("--discrete", action="store_true", help="nram: once trained, take the likeliest of each")
     add("--sharpen-links", action="store_true", help="dnc: keep the order of writing sharp")
 
 
@@ -82,6 +85,9 @@ def _add_optimisation(group: argparse._ArgumentGroup) -> None:  # pyright: ignor
     add("--schedule", choices=("constant", "linear", "cosine"), default="constant", help="to 0")
     add("--weight-decay", type=float, default=0.0, help="a step; decoupled for Adam")
     add("--clip", type=float, default=10.0, help="largest norm of all gradients together")
+    add("--clip-state", type=float, default=0.0, help="largest gradient of the state; 0: any")
+    add("--noise", type=float, default=0.0, help="on the gradients at first; fades")
+    add("--entropy", type=float, default=0.0, help="bonus a nat of undecidedness; fades")
     add("--write-cost", type=float, default=0.0, help="loss a unit of memory change, e.g. 1e-4")
     add("--mixed", action="store_true", help="each sequence of a batch a length of its own")
     add("--curriculum", type=float, default=0.0, help="loss that ends an easier stage; 0: none")
@@ -130,6 +136,8 @@ def network_config(args: argparse.Namespace, task: Task) -> dict[str, Any]:
     An LSTM alone takes the controller's sizes as its own: by itself three layers, as wide as the
     paper has it for the task.
     """
+    if args.family == "nram":
+        return _nram_config(args)
     sizes = {"input_size": task.input_size, "output_size": task.output_size}
     width, layers = args.controller_size, args.controller_layers
     alone = args.family == "lstm"
@@ -140,6 +148,14 @@ def network_config(args: argparse.Namespace, task: Task) -> dict[str, Any]:
     options = ("memory_size", "memory_width", "controller", "read_heads", "memory_init")
     sizes |= {name: getattr(args, name) for name in options} | _own(args)
     return sizes | {"controller_size": width, "controller_layers": layers}
+
+
+def _nram_config(args: argparse.Namespace) -> dict[str, Any]:
+    names = ("integers", "registers", "controller", "discrete")
+    chosen = {name: getattr(args, name) for name in names}
+    width = 64 if args.controller_size is None else args.controller_size
+    layers = 1 if args.controller_layers is None else args.controller_layers
+    return chosen | {"controller_size": width, "controller_layers": layers}
 
 
 def _own(args: argparse.Namespace) -> dict[str, Any]:

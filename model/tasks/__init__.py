@@ -1,6 +1,7 @@
 """The tasks by name: one file each, and one line here."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, cast
 
 import msgspec
@@ -11,6 +12,8 @@ from model.tasks.graph_paths import GraphPaths
 from model.tasks.ngram import NGram
 from model.tasks.priority_sort import PrioritySort
 from model.tasks.repeat_copy import RepeatCopy
+from model.tasks.tape_problems import PROBLEMS
+from model.tasks.tape_task import TapeTask
 from model.tasks.task import Batch, Measures, Task
 
 __all__ = ["TASKS", "Batch", "Measures", "Task", "make_task"]
@@ -22,6 +25,7 @@ TASKS: dict[str, Callable[[], Task]] = {
     "ngram": NGram,
     "priority-sort": PrioritySort,
     "graph-paths": GraphPaths,
+    **{name: partial(TapeTask, name) for name in PROBLEMS},
 }
 
 

@@ -58,7 +58,7 @@ def share(batch: Batch) -> Batch:
     """This process's sequences of a batch that all have drawn."""
     rows = own_share(batch.inputs.shape[0])
     begin = rank() * rows
-    return Batch(*(part[begin : begin + rows] for part in batch))
+    return batch.each(lambda part: part[begin : begin + rows])
 
 
 @torch.no_grad()

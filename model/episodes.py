@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from model.families import Network
+from model.rollout import first_state
 from model.state import flatten, unflatten
 from model.tasks import Batch
 
@@ -36,7 +37,7 @@ class Episodes(NamedTuple):
 def record(network: Network, batch: Batch, change: Change | None = None) -> Episodes:
     """Runs `batch` from fresh states. change: called with the memory before each row."""
     device = next(cast(nn.Module, network).parameters()).device
-    state = network.initial_state(batch.inputs.shape[0])
+    state = first_state(network, batch.to(device))
     names = [spec.name for spec in network.state_spec]
     kept = [place for place, spec in enumerate(network.state_spec) if spec.role not in TOO_LARGE]
     first = _chosen(flatten(state), kept)

@@ -15,7 +15,7 @@ from torch import Generator, Tensor, nn
 from model.entry import update_results
 from model.families import Network, load
 from model.options import parse_lengths
-from model.rollout import rollout
+from model.rollout import first_state, judging, rollout
 from model.sizes import parse_sizes
 from model.tasks import TASKS, Batch, Task, make_task
 from model.tasks.task import TEST_SEED, Provable, Queried
@@ -55,9 +55,9 @@ def summarise(network: Network, task: Task, batches: Iterable[Batch]) -> Summary
     least: list[Tensor] = []
     right: list[Tensor] = []
     for batch in batches:
-        state = network.initial_state(batch.inputs.shape[0])
         batch = batch.to(device)
-        logits = rollout(network.step, state, batch.inputs).logits
+        state = first_state(network, batch)
+        logits = rollout(network.step, state, batch.inputs, view=judging(task, batch)).logits
         measured = task.measures(logits, batch)
         wrong.append(measured.wrong_bits.double())
         bits.append(measured.cross_entropy_bits.double())

@@ -17,6 +17,7 @@ FAMILIES = {
     "dnc": "model.dnc:DNC",
     "lstm": "model.lstm:LSTM",
     "npi": "model.npi:NPI",
+    "nram": "model.nram:NRAM",
 }
 # family -> its step as one kernel for GPUs, where there is one. Called with a network and its
 # activation it gives what model/fused_ntm.py does, or raises ValueError.

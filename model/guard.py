@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from model.families import Network
+from model.rollout import first_state
 from model.state import flatten
 from model.tasks import Batch
 
@@ -30,7 +31,7 @@ def find_nonfinite(network: nn.Module, batch: Batch) -> str:
         if not _finite(parameter):
             return f"weight {name}"
     with torch.no_grad():
-        found = _in_rollout(cast(Network, network), batch.inputs)
+        found = _in_rollout(cast(Network, network), batch)
     if found is not None:
         return found
     for name, parameter in network.named_parameters():
@@ -39,10 +40,10 @@ def find_nonfinite(network: nn.Module, batch: Batch) -> str:
     return "the loss"
 
 
-def _in_rollout(network: Network, inputs: Tensor) -> str | None:
-    state = network.initial_state(inputs.shape[0])
+def _in_rollout(network: Network, batch: Batch) -> str | None:
+    state = first_state(network, batch)
     names = [spec.name for spec in network.state_spec]
-    for number, row in enumerate(inputs.unbind(dim=1)):
+    for number, row in enumerate(batch.inputs.unbind(dim=1)):
         if not _finite(row):
             return f"inputs at row {number}"
         y, state = network.step(row, state)

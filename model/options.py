@@ -79,6 +79,9 @@ def _add_network(group: argparse._ArgumentGroup) -> None:  # pyright: ignore[rep
     add("--erase-freed", action="store_true", help="dnc: wipe what is freed")
     add("--columns", type=int, default=128, help="npi: of the scratch pad")
     add("--depth", type=int, default=8, help="npi: calls within calls, at most")
+    add("--integers", type=int, default=64, help="nram: of a session; also the cells of its tape")
+    add("--registers", type=int, default=4, help="nram: number of them")
+    add("--discrete", action="store_true", help="nram: once trained, take the likeliest of each")
     add("--sharpen-links", action="store_true", help="dnc: keep the order of writing sharp")
 
 
@@ -89,6 +92,9 @@ def _add_optimisation(group: argparse._ArgumentGroup) -> None:  # pyright: ignor
     add("--schedule", choices=("constant", "linear", "cosine"), default="constant", help="to 0")
     add("--weight-decay", type=float, default=0.0, help="a step; decoupled for Adam")
     add("--clip", type=float, default=10.0, help="largest norm of all gradients together")
+    add("--clip-state", type=float, default=0.0, help="largest gradient of the state; 0: any")
+    add("--noise", type=float, default=0.0, help="on the gradients at first; fades")
+    add("--entropy", type=float, default=0.0, help="bonus a nat of undecidedness; fades")
     add("--write-cost", type=float, default=0.0, help="loss a unit of memory change, e.g. 1e-4")
     add("--mixed", action="store_true", help="each sequence of a batch a length of its own")
     add("--curriculum", type=float, default=0.0, help="loss that ends an easier stage; 0: none")
@@ -141,6 +147,8 @@ def network_config(args: argparse.Namespace, task: Task) -> dict[str, Any]:
     width, layers = args.controller_size, args.controller_layers
     if args.family == "npi":
         return sizes | npi_config(args, task)
+    if args.family == "nram":
+        return _nram_config(args)
     alone = args.family == "lstm"
     width = (LSTM_WIDTHS[task.name] if alone else 100) if width is None else width
     layers = (3 if alone else 1) if layers is None else layers
@@ -159,6 +167,14 @@ def npi_config(args: argparse.Namespace, task: Task) -> dict[str, Any]:
     given = {"hidden_size": args.controller_size, "layers": args.controller_layers}
     chosen = {name: value for name, value in given.items() if value is not None}
     return {"environment": task.form["environment"], **chosen, **_own(args)}
+
+
+def _nram_config(args: argparse.Namespace) -> dict[str, Any]:
+    names = ("integers", "registers", "controller", "discrete")
+    chosen = {name: getattr(args, name) for name in names}
+    width = 64 if args.controller_size is None else args.controller_size
+    layers = 1 if args.controller_layers is None else args.controller_layers
+    return chosen | {"controller_size": width, "controller_layers": layers}
 
 
 def _own(args: argparse.Namespace) -> dict[str, Any]:

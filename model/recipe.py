@@ -39,6 +39,9 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     weight_decay: float = 0.0
     clip: float = 10.0  # norm of all gradients together
+    clip_state: float = 0.0  # of an element of the state, between two rows; 0: none
+    noise: float = 0.0  # deviation of Gaussian noise on each clipped gradient, at the first step
+    entropy: float = 0.0  # taken off the loss for a nat of the network's entropy, at the first step
     # Added to the loss for each unit of memory change a step, summed over the slots. Rows that are
     # written without need harm nothing at the lengths of training and everything far past them.
     write_cost: float = 0.0
@@ -70,6 +73,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
         _require("test_within", self.test_within >= 0, "at least 0", self.test_within)
         _require("clip", self.clip > 0, "above 0", self.clip)
         _require("learning_rate", self.learning_rate > 0, "above 0", self.learning_rate)
+        for field in ("clip_state", "noise", "entropy"):
+            _require(field, getattr(self, field) >= 0, "at least 0", getattr(self, field))
         _require("write_cost", self.write_cost >= 0, "at least 0", self.write_cost)
         _require("curriculum", self.curriculum >= 0, "at least 0", self.curriculum)
         _require("ema", 0 <= self.ema < 1, "at least 0 and below 1", self.ema)
@@ -106,6 +111,11 @@ def learning_rate_at(recipe: Recipe, step: int) -> float:
     if recipe.schedule == "cosine":
         return recipe.learning_rate * (1 + math.cos(math.pi * done)) / 2
     return recipe.learning_rate
+
+
+def fading(step: int, half: float) -> float:
+    """1 at step 1, down to a half after `half` steps more, and on like 1 / step."""
+    return half / (half + step - 1)
 
 
 def check_same(kept: Recipe, asked: Recipe) -> None:

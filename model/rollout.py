@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple, Protocol, cast, runtime_checkable
 
 import torch
@@ -10,9 +10,20 @@ from torch import Tensor, nn
 
 from model.families import Network
 from model.state import flatten, unflatten
+from model.tasks.task import Batch, Judged, Task
 
 Step = Callable[[Tensor, Any], tuple[Tensor, Any]]
+View = Callable[[Tensor, Any, int], Tensor]  # y, the state after the row, the row's number
 Compile = Literal["auto", "on", "off"]
+
+
+@runtime_checkable
+class Begins(Protocol):
+    """A network of which what is given decides the dims of the rest of its first state."""
+
+    def begin(self, given: Mapping[str, Tensor]) -> Any:
+        """The first state with the given tensors, (B, *dims) each, by their names."""
+        ...
 
 
 class Rollout(NamedTuple):
@@ -22,9 +33,43 @@ class Rollout(NamedTuple):
     memory_change: Tensor  # scalar: sum_ij |M_t(i, j) - M_{t-1}(i, j)|, mean over B and T
 
 
-def rollout(step: Step, state: Any, inputs: Tensor, memory: int | None = None) -> Rollout:
+def first_state(network: Network, batch: Batch) -> Any:
+    """The state that `batch` begins with: a fresh one, but for what it gives itself.
+
+    Raises ValueError for a tensor that the network's state has not.
+    """
+    rows = batch.inputs.shape[0]
+    if not batch.state:
+        return network.initial_state(rows)
+    if isinstance(network, Begins):
+        return network.begin(batch.state)
+    fresh = network.initial_state(rows)
+    names = [spec.name for spec in network.state_spec]
+    if unknown := sorted(batch.state.keys() - set(names)):
+        raise ValueError(f"state must be of {names}, got {unknown}")
+    parts = zip(names, flatten(fresh), strict=True)
+    return unflatten(fresh, [batch.state.get(name, part) for name, part in parts])
+
+
+def judging(task: Task, batch: Batch) -> View | None:
+    """What `task` judges of each row of `batch`; None where that is y."""
+    if not isinstance(task, Judged):
+        return None
+    return lambda y, state, row: task.judged(y, state, batch.targets[:, row])
+
+
+def rollout(
+    step: Step,
+    state: Any,
+    inputs: Tensor,
+    memory: int | None = None,
+    view: View | None = None,
+    clip: float = 0.0,
+) -> Rollout:
     """inputs: (B, T, X), state: that of B fresh episodes. Where `memory` is given, it is the
     place of the memory among the state's tensors and its change is measured, else told as 0.
+    view: takes y and the state after a row, and gives what is told as that row's logits.
+    clip: the largest gradient of an element of the state between two rows; 0: any.
 
     Rows and the first state are made contiguous: an expanded state has strides of its own,
     for which a compiled step would be compiled once more.
@@ -35,10 +80,18 @@ def rollout(step: Step, state: Any, inputs: Tensor, memory: int | None = None) -
     for row in inputs.unbind(dim=1):
         before = state
         y, state = step(row.contiguous(), state)
-        outputs.append(y)
+        if clip:
+            _clip(state, clip)
+        outputs.append(y if view is None else view(y, state, len(outputs)))
         if memory is not None:
             change = change + (flatten(state)[memory] - flatten(before)[memory]).abs().sum()
     return Rollout(torch.stack(outputs, dim=1), change / (inputs.shape[0] * inputs.shape[1]))
+
+
+def _clip(state: Any, limit: float) -> None:
+    for part in flatten(state):
+        if part.requires_grad:
+            part.register_hook(lambda gradient: gradient.clamp(-limit, limit))
 
 
 @runtime_checkable

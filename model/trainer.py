@@ -14,13 +14,15 @@ from model.curriculum import Curriculum
 from model.evaluation import summarise
 from model.families import Network, build
 from model.guard import NonFiniteError, find_nonfinite
-from model.recipe import Recipe, learning_rate_at, make_optimizer
-from model.rollout import Rollout, Taught, TrainingStep, rollout
+from model.recipe import Recipe, fading, learning_rate_at, make_optimizer
+from model.rollout import Rollout, Taught, TrainingStep, first_state, judging, rollout
 from model.tasks import Batch, make_task
-from model.tasks.task import SELECTION_SEED, VALIDATION_SEED
+from model.tasks.task import SELECTION_SEED, VALIDATION_SEED, Judged, Undecided
 from model.transfer import take_over
 
 VALIDATION_BATCH = 8  # small, so that the validation set holds many lengths
+# Steps until what eases the search at first is down to half of itself.
+NOISE_FADES, ENTROPY_FADES = 1000.0, 500.0
 WINDOW = ("loss", "wrong_bits", "cross_entropy_bits", "gradient_norm")
 
 
@@ -52,8 +54,14 @@ class Trainer:
         self.optimizer = make_optimizer(recipe, self.network)
         self.generator = torch.Generator().manual_seed(recipe.seed)
         rows = distributed.own_share(recipe.batch)
-        self.forward = TrainingStep(cast(Network, self.network), rows, recipe.compile, notify)
+        mode = recipe.compile
+        if isinstance(self.task, Judged):
+            notify("a first state decides the sizes of this task's steps: training runs eagerly")
+            mode = "off"
+        self.forward = TrainingStep(cast(Network, self.network), rows, mode, notify)
         self.memory = self._memory_place() if recipe.write_cost else None
+        if recipe.entropy and not isinstance(self.task, Undecided):
+            raise ValueError(f"entropy: {recipe.task} does not tell how undecided a network is")
         self.step, self.streak = 0, 0
         self.window = torch.zeros(len(WINDOW) + 1, dtype=torch.float64)
         self.best: Candidate | None = None
@@ -68,14 +76,18 @@ class Trainer:
             group["lr"] = rate
         drawn = self.curriculum.sample(self.generator, self.recipe.batch)
         batch = distributed.share(drawn).to(self.device)
-        logits, change = self._run(batch.inputs)
+        logits, change = self._run(batch)
         answer = self.task.loss(logits, batch)
         loss = answer + self.recipe.write_cost * change
+        if isinstance(self.task, Undecided):
+            bonus = self.recipe.entropy * fading(self.step, ENTROPY_FADES)
+            loss = loss - bonus * self.task.entropy(logits)
         self.optimizer.zero_grad()
         loss.backward()
         told = self._told(loss.detach(), answer.detach(), logits.detach(), batch)
         distributed.average([*self._gradients(), told])
         norm = self._clip(told[0], batch)
+        self._add_noise()
         self.optimizer.step()
         self._follow_average()
         self.curriculum.note(told[-1].item())
@@ -146,12 +158,13 @@ class Trainer:
         self.best = None if best is None else msgspec.convert(best, Candidate)
         self.best_weights = dict(state["best_weights"])
 
-    def _run(self, inputs: Tensor) -> Rollout:
+    def _run(self, batch: Batch) -> Rollout:
         """Logits, and the memory's change where it costs something, of a training batch."""
         if isinstance(self.network, Taught):
-            return Rollout(self.network.taught(inputs), inputs.new_zeros(()))
-        state = cast(Network, self.network).initial_state(inputs.shape[0])
-        return rollout(self.forward, state, inputs, self.memory)
+            return Rollout(self.network.taught(batch.inputs), batch.inputs.new_zeros(()))
+        state = first_state(cast(Network, self.network), batch)
+        view, clip = judging(self.task, batch), self.recipe.clip_state
+        return rollout(self.forward, state, batch.inputs, self.memory, view, clip)
 
     def _memory_place(self) -> int:
         roles = [tensor.role for tensor in cast(Network, self.network).state_spec]
@@ -174,6 +187,14 @@ class Trainer:
             raise NonFiniteError(self.step, find_nonfinite(self.network, batch))
         nn.utils.clip_grads_with_norm_(parameters, self.recipe.clip, norm)
         return norm
+
+    @torch.no_grad()
+    def _add_noise(self) -> None:
+        """Gaussian noise on each gradient, after Neelakantan et al. 2015 (arXiv 1511.06807)."""
+        if self.recipe.noise:
+            deviation = self.recipe.noise * fading(self.step, NOISE_FADES)
+            for gradient in self._gradients():
+                gradient += torch.randn_like(gradient) * deviation
 
     @torch.no_grad()
     def _follow_average(self) -> None:

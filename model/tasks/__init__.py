@@ -1,6 +1,7 @@
 """The tasks by name: one file each, and one line here."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, cast
 
 import msgspec
@@ -17,6 +18,8 @@ from model.tasks.program_task import (
     recursive_bubble_sort,
 )
 from model.tasks.repeat_copy import RepeatCopy
+from model.tasks.tape_problems import PROBLEMS
+from model.tasks.tape_task import TapeTask
 from model.tasks.task import Batch, Measures, Task
 
 __all__ = ["TASKS", "Batch", "Measures", "Task", "make_task"]
@@ -32,6 +35,7 @@ TASKS: dict[str, Callable[[], Task]] = {
     "recursive-addition": recursive_addition,
     "bubble-sort": bubble_sort,
     "recursive-bubble-sort": recursive_bubble_sort,
+    **{name: partial(TapeTask, name) for name in PROBLEMS},
 }
 
 

@@ -1,7 +1,8 @@
 """What a task is: seeded batches, a loss, and both of the measures its papers report."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -24,10 +25,16 @@ class Batch(NamedTuple):
     inputs: Tensor  # (B, T, X)
     targets: Tensor  # (B, T, Y)
     mask: Tensor  # (B, T), bool
+    state: Mapping[str, Tensor] = MappingProxyType({})  # of the first state, by name: (B, *dims)
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        """The same with every tensor changed."""
+        state = {name: change(part) for name, part in self.state.items()}
+        return Batch(change(self.inputs), change(self.targets), change(self.mask), state)
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on `device`."""
-        return Batch(self.inputs.to(device), self.targets.to(device), self.mask.to(device))
+        return self.each(lambda part: part.to(device))
 
 
 class Measures(NamedTuple):
@@ -125,15 +132,39 @@ class Provable(Protocol):
         ...
 
 
+@runtime_checkable
+class Judged(Protocol):
+    """What a task has besides where the answer lies in the state, not in y."""
+
+    def judged(self, y: Tensor, state: Any, targets: Tensor) -> Tensor:
+        """y: (B, Y), state: after the row, targets: (B, ...) of the row. Returns (B, ...), which
+        `loss` and `measures` get row by row in place of the logits."""
+        ...
+
+
+@runtime_checkable
+class Undecided(Protocol):
+    """What a task has besides where the network tells how undecided it is."""
+
+    def entropy(self, logits: Tensor) -> Tensor:
+        """logits: (B, T, ...). Returns the mean entropy of the choices made, a scalar, in nats."""
+        ...
+
+
 def join(batches: Sequence[Batch]) -> Batch:
-    """One batch of them all: shorter sequences end in silent rows that are not scored."""
+    """One batch of them all: shorter sequences end in silent rows that are not scored.
+
+    Raises ValueError for sequences that begin from states of their own.
+    """
+    if any(batch.state for batch in batches):
+        raise ValueError("sequences with first states of their own cannot be mixed")
     longest = max(batch.inputs.shape[1] for batch in batches)
 
     def padded(part: Tensor) -> Tensor:
         rows = part.new_zeros(part.shape[0], longest - part.shape[1], *part.shape[2:])
         return torch.cat([part, rows], dim=1)
 
-    parts = zip(*batches, strict=True)
+    parts = zip(*(batch[:3] for batch in batches), strict=True)
     return Batch(*(torch.cat([padded(part) for part in same]) for same in parts))
 
 

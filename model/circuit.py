@@ -1,0 +1,77 @@
+"""The circuit of a Neural Random-Access Machine: which value goes where in one step.
+
+The modules run in the order of MODULES. An argument of the i-th is a weighted mean of the R
+registers and the outputs of the modules before it; a register's next value is one of the registers
+and all outputs (Kurach et al. 2016, section 3.1).
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from model.modules14 import BINARY, CONSTANTS, MODULES, UNARY, constant, read, write
+
+ARGUMENTS = sum(module.arguments for module in MODULES)  # choices the modules need, all together
+NEVER = -1e9  # a logit that no softmax gives any weight
+
+
+class Circuit(NamedTuple):
+    """Softmaxes over V = R + 14 values, the registers first, then the modules' outputs in order."""
+
+    arguments: Tensor  # (B, ARGUMENTS, V), one after the other in the order of MODULES
+    sources: Tensor  # (B, R, V), of each register's next value
+
+
+def allowed(registers: int) -> Tensor:
+    """(ARGUMENTS + R, V), bool: what a choice may take, so that no module waits for a later one."""
+    values = registers + len(MODULES)
+    known = [
+        registers + place for place, module in enumerate(MODULES) for _ in range(module.arguments)
+    ]
+    limits = torch.tensor(known + [values] * registers)
+    return torch.arange(values).unsqueeze(0) < limits.unsqueeze(1)
+
+
+def choose(logits: Tensor, may: Tensor, discrete: bool) -> tuple[Circuit, Tensor]:
+    """The circuit, and the mean entropy of its choices.
+
+    logits: (B, C, V), C = ARGUMENTS + R; may: (C, V), from `allowed`. discrete: each choice takes
+    its likeliest value alone, the first of several. Returns the entropy (B, 1) in nats.
+    """
+    logits = torch.where(may, logits, NEVER)
+    if discrete:
+        best = logits.argmax(dim=2, keepdim=True)
+        chosen = (best == torch.arange(logits.shape[2], device=logits.device)).to(logits.dtype)
+        entropy = logits.new_zeros(logits.shape[0], 1)
+    else:
+        logs = torch.log_softmax(logits, dim=2)
+        chosen = logs.exp()
+        entropy = -(chosen * logs).flatten(1).sum(dim=1, keepdim=True) / logits.shape[1]
+    return Circuit(chosen[:, :ARGUMENTS], chosen[:, ARGUMENTS:]), entropy
+
+
+def run(circuit: Circuit, registers: Tensor, tape: Tensor) -> tuple[Tensor, Tensor]:
+    """One pass through all modules: o_i = m_i(v^T a_i, v^T b_i), then r_i' = v^T c_i.
+
+    registers: (B, R, M), tape: (B, M, M). Returns both as they are afterwards. READ sees the tape
+    before this step's WRITE, which gives 0.
+    """
+    values, used = registers, 0
+    for module in MODULES:
+        if module.name in CONSTANTS:
+            output = constant(registers[:, 0], CONSTANTS[module.name])
+        else:
+            chosen = circuit.arguments[:, used : used + module.arguments, : values.shape[1]]
+            arguments = (chosen @ values).unbind(dim=1)
+            used += module.arguments
+            if module.name == "READ":
+                output = read(tape, *arguments)
+            elif module.name == "WRITE":
+                tape, output = write(tape, *arguments), constant(registers[:, 0], 0)
+            elif module.name in UNARY:
+                output = UNARY[module.name](*arguments)
+            else:
+                output = BINARY[module.name](*arguments)
+        values = torch.cat([values, output.unsqueeze(1)], dim=1)
+    return circuit.sources @ values, tape

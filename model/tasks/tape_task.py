@@ -1,0 +1,168 @@
+"""A problem on a tape as a task: the machine begins with the tape, makes steps, and halts."""
+
+import math
+from typing import Any, cast
+
+import msgspec
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional
+
+from model.families import Activation
+from model.tasks.tape_problems import PROBLEMS, Problem
+from model.tasks.task import Batch, Measured, Measures, Task
+
+LEAST = 1e-6  # a probability below counts as this: no logarithm without end
+SPARE = 3  # fewer than so many integers more than a tape needs cells, drawn for each batch
+WHEN = 10.0  # what a nat of when to halt counts in the entropy, beside a nat of a choice
+HALTS = 0.5  # the willingness at which a machine that is watched has halted
+WILLING, ENTROPY = 0, 2  # places in y
+
+
+class TapeTask(msgspec.Struct, frozen=True):
+    """Tapes of a problem, after the curriculum of Kurach et al. 2016, section 4.3.
+
+    name: of the problem; difficulty: D of the sizes that training draws, 0: the most; longest: no
+    size of training is above it, 0: the paper's.
+    """
+
+    name: str
+    difficulty: int = 0
+    longest: int = 0
+    activation: Activation = "none"
+    unit: str = "elements"
+    judged_by: Measured = "wrong_bits"
+    test_lengths: tuple[int, ...] = (5, 10, 15, 20, 30, 50)
+    input_size: int = 1
+    output_size: int = 3
+
+    @property
+    def problem(self) -> Problem:
+        """What the tapes are."""
+        return PROBLEMS[self.name]
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """Elements of the array alone."""
+        return (self.unit,)
+
+    @property
+    def form(self) -> dict[str, Any]:
+        """The tape a session is created with, cell by cell; the row that makes a step; where y
+        tells that it has halted; where the answer lies then."""
+        return {
+            "kind": "tape",
+            "state": "tape",
+            "layout": list(self.problem.layout),
+            "answer": self.problem.answer,
+            "row": [1],
+            "halted": {"output": 1, "from": HALTS},
+        }
+
+    @property
+    def train_lengths(self) -> tuple[int, int]:
+        """Smallest and largest size of training."""
+        return self.problem.smallest, self.longest or self.problem.longest
+
+    @property
+    def stages(self) -> tuple[Task, ...]:
+        """One a difficulty, from the smallest size to the largest."""
+        low, high = self.train_lengths
+        stages = [msgspec.structs.replace(self, difficulty=size) for size in range(low, high + 1)]
+        return tuple(cast(list[Task], stages))
+
+    def sample(self, generator: Generator, batch: int) -> Batch:
+        """One size a batch: of 10% any of training, of 25% any up to D + e, else D + e, where e is
+        geometric with mean 1, and no size is above those of training."""
+        low, high = self.train_lengths
+        kind = torch.rand(1, generator=generator).item()
+        tosses = torch.rand(high, generator=generator) < 0.5
+        harder = int(tosses.long().cumprod(dim=0).sum())
+        top = min((self.difficulty or high) + harder, high)
+        drawn = {True: high, False: top}[kind < 0.1]
+        size = int(torch.randint(low, drawn + 1, (1,), generator=generator))
+        return self.at_length(generator, batch, size if kind < 0.35 else top)
+
+    def at_length(self, generator: Generator, batch: int, length: int) -> Batch:
+        """`batch` tapes of `length` elements and as many integers as cells, or up to 2 more.
+
+        Returns inputs (B, T, 1), each a step; targets (B, T, 2, M), the same in each row: the right
+        values, and 1 where a cell is what the problem is about; the first tape (B, M, M).
+        Raises ValueError for a length below the problem's smallest.
+        """
+        problem = self.problem
+        if length < problem.smallest:
+            raise ValueError(f"length must be at least {problem.smallest}, got {length}")
+        spare = int(torch.randint(0, SPARE, (1,), generator=generator))
+        integers = max(3, problem.cells(length)) + spare
+        tapes = problem.draw(generator, batch, length, integers)
+        steps = problem.steps(length)
+        targets = torch.stack([tapes.right, tapes.changed.long()], dim=1).unsqueeze(1)
+        return Batch(
+            torch.ones(batch, steps, 1),
+            targets.expand(-1, steps, -1, -1),
+            torch.ones(batch, steps, dtype=torch.bool),
+            {"tape": functional.one_hot(tapes.given, integers).float()},
+        )
+
+    def judged(self, y: Tensor, state: Any, targets: Tensor) -> Tensor:
+        """f_t and the entropy, then of each cell log p(right), then whether it is likeliest.
+
+        y: (B, 3), state.tape: (B, M, M), targets: (B, 2, M). Returns (B, 2 + 2 M).
+        """
+        right = targets[:, 0]
+        probability = state.tape.gather(2, right.unsqueeze(2)).squeeze(2)
+        hit = (state.tape.argmax(dim=2) == right).to(y.dtype)
+        told = [y[:, WILLING : WILLING + 1], y[:, ENTROPY : ENTROPY + 1]]
+        return torch.cat([*told, probability.clamp(min=LEAST).log(), hit], dim=1)
+
+    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        """-sum_t p_t sum_i log M_t(i, y_i), the mean over tapes, for each cell to be changed.
+
+        p_t = f_t prod_{i<t} (1 - f_i), and the last step takes what is left (paper, section 3.4).
+        """
+        return (self._cost(logits) / batch.targets[:, 0, 1].sum(dim=1)).mean()
+
+    def entropy(self, logits: Tensor) -> Tensor:
+        """The mean entropy of a choice while a machine runs, and WHEN times that of the step in
+        which it halts, in nats: until it knows what to write, every step makes its tape worse, and
+        without the second it would learn to halt in the first. logits: (B, T, 2 + 2 M)."""
+        ends = halting(logits[:, :, 0])
+        running = functional.pad(1 - ends.cumsum(dim=1)[:, :-1], (1, 0), value=1.0)
+        choices = (running * logits[:, :, 1]).sum() / running.sum()
+        when = -(ends * ends.clamp(min=LEAST).log()).sum(dim=1).mean()
+        return choices + WHEN * when
+
+    def measures(self, logits: Tensor, batch: Batch) -> Measures:
+        """Wrong cells of the whole tape where the machine halts, and its expected -log2 p."""
+        return Measures((1 - _at_halt(logits)).sum(dim=1), self._cost(logits) / math.log(2))
+
+    def right(self, logits: Tensor, batch: Batch) -> Tensor:
+        """The share of the cells to be changed that are right where the machine halts: (B,)."""
+        changed = batch.targets[:, 0, 1]
+        return (_at_halt(logits) * changed).sum(dim=1) / changed.sum(dim=1)
+
+    def optimum_bits(self, batch: Batch) -> Tensor:
+        """Nothing: the tape tells all."""
+        return torch.zeros(batch.inputs.shape[0])
+
+    def _cost(self, logits: Tensor) -> Tensor:
+        """(B,), in nats."""
+        cells = (logits.shape[2] - 2) // 2
+        return -(halting(logits[:, :, 0]) * logits[:, :, 2 : 2 + cells].sum(dim=2)).sum(dim=1)
+
+
+def halting(willing: Tensor) -> Tensor:
+    """p_t: the probability to halt in step t and not before. willing: (B, T). Returns (B, T)."""
+    going = torch.cumprod(1 - willing[:, :-1], dim=1)
+    before = functional.pad(going, (1, 0), value=1.0)
+    return before * torch.cat([willing[:, :-1], torch.ones_like(willing[:, -1:])], dim=1)
+
+
+def _at_halt(logits: Tensor) -> Tensor:
+    """1 for each cell that is right in the step where f_t first comes to a half: (B, M)."""
+    cells = (logits.shape[2] - 2) // 2
+    halts = logits[:, :, 0] >= HALTS
+    halts[:, -1] = True
+    when = halts.long().argmax(dim=1)
+    return logits[torch.arange(len(when)), when, 2 + cells :]

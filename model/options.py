@@ -15,12 +15,14 @@ LSTM_WIDTHS = {
     "ngram": 128,
     "priority-sort": 128,
     "graph-paths": 256,  # not in that paper
+    "few-shot": 200,  # of Santoro et al. 2016
 }
 # What one family alone takes, by the value that leaves it out: a card tells it only where asked
 # for, so runs and cards from before these were options go on unchanged.
 OWN: dict[str, dict[str, Any]] = {
     "ntm": {"write_heads": 1, "shift_range": 1, "sharpening": "power"},
     "dnc": {"mask_content": False, "erase_freed": False, "sharpen_links": False},
+    "mann": {"usage_decay": 0.99, "key_strength": False, "separate_add": False},
 }
 
 
@@ -38,6 +40,7 @@ def options_of(argv: Sequence[str]) -> argparse.Namespace:
     add("--out", help="folder of the run; None: runs/TASK-SEED")
     add("--name", help="name of the model in its card; None: the task")
     add("--start", default="", metavar="ENTRY", help="begin with its weights where they fit")
+    add("--data", default="", metavar="FOLDER", help="few-shot: of Omniglot; None: the small sets")
     add("--resume", action="store_true", help="continue exactly from OUT/checkpoint.pt")
     add("--steps", type=int, default=20_000, help="optimiser steps")
     add("--batch", type=int, default=32, help="sequences a step")
@@ -73,6 +76,9 @@ def _add_network(group: argparse._ArgumentGroup) -> None:  # pyright: ignore[rep
     add("--mask-content", action="store_true", help="dnc: compare with parts of a word")
     add("--erase-freed", action="store_true", help="dnc: wipe what is freed")
     add("--sharpen-links", action="store_true", help="dnc: keep the order of writing sharp")
+    add("--usage-decay", type=float, default=0.99, help="mann: of the usage, a step")
+    add("--key-strength", action="store_true", help="mann: keys have a strength, as the NTM's")
+    add("--separate-add", action="store_true", help="mann: write something else than the key")
 
 
 def _add_optimisation(group: argparse._ArgumentGroup) -> None:  # pyright: ignore[reportPrivateUsage]

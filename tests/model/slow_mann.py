@@ -1,5 +1,5 @@
-"""A MANN's equations (Santoro et al. 2016, sec. 3.2), one slot at a time: what the tensor code is
-compared with. Vectors are lists of floats, for one row of the batch; the n-th smallest is sorted."""
+"""A MANN's equations (Santoro et al. 2016, 3.2), one slot at a time: what the tensor code is
+compared with. Vectors are lists of floats, for one row of the batch; usages are sorted."""
 
 from tests.model.slow import Matrix, Vector
 

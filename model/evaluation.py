@@ -18,7 +18,7 @@ from model.options import parse_lengths
 from model.rollout import first_state, judging, rollout
 from model.sizes import parse_sizes
 from model.tasks import TASKS, Batch, Task, make_task
-from model.tasks.task import TEST_SEED, Provable, Queried
+from model.tasks.task import TEST_SEED, Instances, Provable, Queried, drawn_for
 
 CHUNK = 100  # sequences evaluated at once
 ZOO = Path(__file__).parent / "zoo"
@@ -27,7 +27,8 @@ ZOO = Path(__file__).parent / "zoo"
 class Summary(msgspec.Struct, frozen=True, omit_defaults=True):
     """The measures of some sequences: means a sequence, the worst, and how many were perfect.
 
-    Where sequences ask several things, the share of them that were answered right. Where even
+    Where sequences ask several things, the share of them that were answered right; where they show
+    the same things again and again, the share at the 1st, 2nd, ... time. Where even
     the best answer costs something, what it costs on these very sequences, how
     much more the network paid, and the standard error of that difference.
     """
@@ -38,6 +39,7 @@ class Summary(msgspec.Struct, frozen=True, omit_defaults=True):
     cross_entropy_bits: float
     perfect: int
     right: float | None = None
+    at_instances: list[float] | None = None
     optimum_bits: float = 0.0
     gap_bits: float = 0.0
     gap_error: float = 0.0
@@ -54,6 +56,7 @@ def summarise(network: Network, task: Task, batches: Iterable[Batch]) -> Summary
     bits: list[Tensor] = []
     least: list[Tensor] = []
     right: list[Tensor] = []
+    instances: list[Tensor] = []
     for batch in batches:
         batch = batch.to(device)
         state = first_state(network, batch)
@@ -64,6 +67,8 @@ def summarise(network: Network, task: Task, batches: Iterable[Batch]) -> Summary
         least.append(task.optimum_bits(batch).double())
         if isinstance(task, Queried):
             right.append(task.right(logits, batch).double())
+        if isinstance(task, Instances):
+            instances.append(task.at_instances(logits, batch).double())
     if not wrong:
         raise ValueError("expected at least one sequence to evaluate, got none")
     counts, costs, optimum = torch.cat(wrong), torch.cat(bits), torch.cat(least)
@@ -74,8 +79,13 @@ def summarise(network: Network, task: Task, batches: Iterable[Batch]) -> Summary
         cross_entropy_bits=round(costs.mean().item(), 6),
         perfect=int((counts == 0).sum().item()),
         right=round(torch.cat(right).mean().item(), 6) if right else None,
+        at_instances=_shares(torch.cat(instances)) if instances else None,
         **(_gap(costs.cpu() - optimum.cpu(), optimum.cpu()) if optimum.any() else {}),
     )
+
+
+def _shares(each: Tensor) -> list[float]:
+    return [round(share, 6) for share in each.mean(dim=0).tolist()]
 
 
 def _gap(gap: Tensor, optimum: Tensor) -> dict[str, float]:
@@ -107,6 +117,7 @@ def evaluate(
     sequences: how many a length; within: how many in all, spread evenly over the lengths of
     training (0 leaves them out).
     """
+    task = drawn_for(task, "test")
     low, high = task.train_lengths
     results: dict[str, Any] = {"seed": seed, "lengths": {}}
     if within:
@@ -146,6 +157,7 @@ def describe(results: dict[str, Any]) -> str:
             f"{summary['cross_entropy_bits']:>20.4f}"
             f"  {summary['perfect']}/{summary['sequences']}"
             + _told_right(summary)
+            + _told_instances(summary)
             + _told_gap(summary)
         )
     return "\n".join(lines)
@@ -153,6 +165,13 @@ def describe(results: dict[str, Any]) -> str:
 
 def _told_right(summary: dict[str, Any]) -> str:
     return f"  {summary['right']:.2%} of queries right" if "right" in summary else ""
+
+
+def _told_instances(summary: dict[str, Any]) -> str:
+    if "at_instances" not in summary:
+        return ""
+    shares = " ".join(f"{share:.1%}" for share in summary["at_instances"])
+    return f"  right at the 1st, 2nd, ... instance: {shares}"
 
 
 def _told_gap(summary: dict[str, Any]) -> str:
@@ -169,6 +188,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("task", choices=sorted(TASKS))
     add("--entry", type=Path, help="folder of weights and card; None: the zoo's")
+    add("--data", default="", metavar="FOLDER", help="of the task's data; None: the repository's")
     add("--by", metavar="UNIT", help="what a length counts, e.g. vectors; None: the task's own")
     add("--lengths", type=parse_lengths, help="e.g. 10,20,30; None: the task's")
     add("--sequences", type=int, default=100, help="sequences a length")
@@ -194,7 +214,7 @@ def main(argv: Sequence[str]) -> int:
     torch.set_num_threads(args.threads)
     entry = args.entry or ZOO / args.task
     try:
-        task = make_task(args.task, args.by)
+        task = make_task(args.task, args.by, args.data)
         network, card = load(entry, args.sizes)
         if card.task != task.name:
             raise ValueError(f"expected weights for {task.name}, got a card for {card.task}")

@@ -15,6 +15,7 @@ from model.state import StateSpec
 FAMILIES = {
     "ntm": "model.neural_turing_machine:NeuralTuringMachine",
     "dnc": "model.dnc:DNC",
+    "mann": "model.mann:MANN",
     "lstm": "model.lstm:LSTM",
     "npi": "model.npi:NPI",
     "nram": "model.nram:NRAM",

@@ -19,6 +19,7 @@ LSTM_WIDTHS = {
     "recursive-addition": 256,
     "bubble-sort": 256,
     "recursive-bubble-sort": 256,
+    "few-shot": 200,  # of Santoro et al. 2016
 }
 # What one family alone takes, by the value that leaves it out: a card tells it only where asked
 # for, so runs and cards from before these were options go on unchanged.
@@ -26,6 +27,7 @@ OWN: dict[str, dict[str, Any]] = {
     "ntm": {"write_heads": 1, "shift_range": 1, "sharpening": "power"},
     "dnc": {"mask_content": False, "erase_freed": False, "sharpen_links": False},
     "npi": {"columns": 128, "depth": 8},
+    "mann": {"usage_decay": 0.99, "key_strength": False, "separate_add": False},
 }
 
 
@@ -43,6 +45,7 @@ def options_of(argv: Sequence[str]) -> argparse.Namespace:
     add("--out", help="folder of the run; None: runs/TASK-SEED")
     add("--name", help="name of the model in its card; None: the task")
     add("--start", default="", metavar="ENTRY", help="begin with its weights where they fit")
+    add("--data", default="", metavar="FOLDER", help="few-shot: of Omniglot; None: the small sets")
     add("--resume", action="store_true", help="continue exactly from OUT/checkpoint.pt")
     add("--steps", type=int, default=20_000, help="optimiser steps")
     add("--batch", type=int, default=32, help="sequences a step")
@@ -83,6 +86,9 @@ def _add_network(group: argparse._ArgumentGroup) -> None:  # pyright: ignore[rep
     add("--registers", type=int, default=4, help="nram: number of them")
     add("--discrete", action="store_true", help="nram: once trained, take the likeliest of each")
     add("--sharpen-links", action="store_true", help="dnc: keep the order of writing sharp")
+    add("--usage-decay", type=float, default=0.99, help="mann: of the usage, a step")
+    add("--key-strength", action="store_true", help="mann: keys have a strength, as the NTM's")
+    add("--separate-add", action="store_true", help="mann: write something else than the key")
 
 
 def _add_optimisation(group: argparse._ArgumentGroup) -> None:  # pyright: ignore[reportPrivateUsage]

@@ -56,6 +56,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     select_sequences: int = 32
     test_sequences: int = 100  # a length, at the end
     test_within: int = 1000  # over the lengths of training, at the end; 0: none
+    data: str = ""  # folder of the data of a task that is made of some; "": the repository's
     out: str
     checkpoint_every: int = 500  # steps
     log_every: int = 100  # steps

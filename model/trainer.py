@@ -17,7 +17,7 @@ from model.guard import NonFiniteError, find_nonfinite
 from model.recipe import Recipe, fading, learning_rate_at, make_optimizer
 from model.rollout import Rollout, Taught, TrainingStep, first_state, judging, rollout
 from model.tasks import Batch, make_task
-from model.tasks.task import SELECTION_SEED, VALIDATION_SEED, Judged, Undecided
+from model.tasks.task import SELECTION_SEED, VALIDATION_SEED, Judged, Undecided, drawn_for
 from model.transfer import take_over
 
 VALIDATION_BATCH = 8  # small, so that the validation set holds many lengths
@@ -44,7 +44,7 @@ class Trainer:
     def __init__(self, recipe: Recipe, notify: Callable[[str], None] = print) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe, self.device = recipe, torch.device(distributed.own_device(recipe.device))
-        self.task = make_task(recipe.task)
+        self.task = make_task(recipe.task, data=recipe.data)
         self.curriculum = Curriculum(self.task, recipe.curriculum, recipe.mixed)
         self.network = build(recipe.family, recipe.network).to(self.device)
         if recipe.start:
@@ -207,7 +207,7 @@ class Trainer:
             mean.lerp_(value, 1 - decay)
 
     def _validation_sets(self) -> dict[str, list[Batch]]:
-        recipe, task = self.recipe, self.task
+        recipe, task = self.recipe, drawn_for(self.task, "validation")
         generator = torch.Generator().manual_seed(VALIDATION_SEED)
         count = -(-recipe.eval_sequences // VALIDATION_BATCH)
         sets = {"": [task.sample(generator, VALIDATION_BATCH) for _ in range(count)]}

@@ -8,6 +8,7 @@ import msgspec
 
 from model.tasks.associative_recall import AssociativeRecall
 from model.tasks.copy import Copy
+from model.tasks.few_shot import FewShot
 from model.tasks.graph_paths import GraphPaths
 from model.tasks.ngram import NGram
 from model.tasks.priority_sort import PrioritySort
@@ -20,7 +21,7 @@ from model.tasks.program_task import (
 from model.tasks.repeat_copy import RepeatCopy
 from model.tasks.tape_problems import PROBLEMS
 from model.tasks.tape_task import TapeTask
-from model.tasks.task import Batch, Measures, Task
+from model.tasks.task import Batch, HeldOut, Measures, Task
 
 __all__ = ["TASKS", "Batch", "Measures", "Task", "make_task"]
 
@@ -36,17 +37,24 @@ TASKS: dict[str, Callable[[], Task]] = {
     "bubble-sort": bubble_sort,
     "recursive-bubble-sort": recursive_bubble_sort,
     **{name: partial(TapeTask, name) for name in PROBLEMS},
+    "few-shot": FewShot,
 }
 
 
-def make_task(name: str, unit: str | None = None) -> Task:
-    """The task called `name`, lengths counted in `unit` where one is given.
+def make_task(name: str, unit: str | None = None, data: str = "") -> Task:
+    """The task called `name`, lengths counted in `unit` and made of the data in the folder `data`
+    where these are given.
 
-    Raises ValueError, naming those there are, for another name or unit.
+    Raises ValueError, naming those there are, for another name or unit, and for a folder where the
+    task is made of no data.
     """
     if name not in TASKS:
         raise ValueError(f"task must be one of {', '.join(TASKS)}, got {name!r}")
     task = TASKS[name]()
+    if data:
+        if not isinstance(task, HeldOut):
+            raise ValueError(f"{name} is made of no data, got {data!r}")
+        task = cast(Task, msgspec.structs.replace(cast(Any, task), data=data))
     if unit is None:
         return task
     if unit not in task.units:

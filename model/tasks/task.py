@@ -17,6 +17,7 @@ SELECTION_SEED = 1_500_000_000
 TEST_SEED = 2_000_000_000
 
 Measured = Literal["wrong_bits", "cross_entropy_bits"]
+Split = Literal["training", "validation", "test"]
 
 
 class Batch(NamedTuple):
@@ -133,6 +134,16 @@ class Provable(Protocol):
 
 
 @runtime_checkable
+class Instances(Protocol):
+    """What a task has besides where a sequence shows the same things again and again."""
+
+    def at_instances(self, logits: Tensor, batch: Batch) -> Tensor:
+        """logits: (B, T, Y). Returns the share of the things that a sequence has right where it
+        shows them for the 1st, 2nd, ... time: (B, instances)."""
+        ...
+
+
+@runtime_checkable
 class Judged(Protocol):
     """What a task has besides where the answer lies in the state, not in y."""
 
@@ -149,6 +160,20 @@ class Undecided(Protocol):
     def entropy(self, logits: Tensor) -> Tensor:
         """logits: (B, T, ...). Returns the mean entropy of the choices made, a scalar, in nats."""
         ...
+
+
+@runtime_checkable
+class HeldOut(Protocol):
+    """What a task has besides whose sequences are made of data, of which training sees a part."""
+
+    def drawn_for(self, split: Split) -> "Task":
+        """The same task, of the data that is kept for `split`."""
+        ...
+
+
+def drawn_for(task: Task, split: Split) -> Task:
+    """The task as `split` draws it: itself where its sequences are made of nothing but chance."""
+    return task.drawn_for(split) if isinstance(task, HeldOut) else task
 
 
 def join(batches: Sequence[Batch]) -> Batch:

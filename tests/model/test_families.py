@@ -15,6 +15,7 @@ CONFIG = {"input_size": 6, "output_size": 4, "memory_size": 7, "memory_width": 5
 CONFIGS = {
     "ntm": CONFIG,
     "dnc": CONFIG,
+    "mann": CONFIG,
     "lstm": {"input_size": 6, "output_size": 4, "hidden_size": 7},
     "npi": {"input_size": 30, "output_size": 29, "environment": "addition"},
 }

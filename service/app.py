@@ -23,7 +23,9 @@ from service.metrics import FrontMetrics
 from service.request_ids import RequestIds
 from service.routes import methods, v2
 from service.routes.admin import reload_models, unload_model
+from service.routes.explorer import explorer_file, explorer_page
 from service.routes.health import live, ready
+from service.routes.insight import explain_session, read_trace
 from service.routes.metrics import metrics as read_metrics
 from service.routes.models import describe_model, list_models
 from service.routes.mutations import (
@@ -66,6 +68,8 @@ HANDLERS: tuple[Any, ...] = (
     keep_snapshot,
     list_snapshots,
     read_history,
+    read_trace,
+    explain_session,
     export_state,
     import_state,
     watch_session,
@@ -79,6 +83,8 @@ HANDLERS: tuple[Any, ...] = (
     live,
     ready,
     read_metrics,
+    explorer_page,
+    explorer_file,
     *v2.HANDLERS,
 )
 

@@ -21,9 +21,8 @@ from service.gate import Gate
 from service.link import EngineLink
 from service.metrics import FrontMetrics
 from service.request_ids import RequestIds
-from service.routes import methods, v2
+from service.routes import explorer, methods, v2
 from service.routes.admin import reload_models, unload_model
-from service.routes.explorer import explorer_file, explorer_page
 from service.routes.health import live, ready
 from service.routes.insight import explain_session, read_trace
 from service.routes.metrics import metrics as read_metrics
@@ -83,8 +82,6 @@ HANDLERS: tuple[Any, ...] = (
     live,
     ready,
     read_metrics,
-    explorer_page,
-    explorer_file,
     *v2.HANDLERS,
 )
 
@@ -111,7 +108,7 @@ def create_app(settings: Settings, link: EngineLink | None = None, front: int = 
     metrics.engine_up.set_function(lambda: state.link.connected)
     metrics.keys_current.set_function(lambda: state.gate.current)
     app = Litestar(
-        route_handlers=[methods.answering(HANDLERS), *HANDLERS, stream_rows],
+        route_handlers=[methods.answering(HANDLERS), *HANDLERS, stream_rows, *explorer.HANDLERS],
         guards=[let_in, query.check],
         state=State({KEY: state, hot.KEY: hot.Hot(state)}),
         lifespan=[lambda _: _running(state, opens=link is None)],

@@ -45,6 +45,8 @@ class Asset(msgspec.Struct, frozen=True):
 @get("/explorer", opt=gate.OPEN, include_in_schema=False)
 async def explorer_page(request: Request[Any, Any, Any]) -> ASGIResponse:
     """The page of the memory explorer."""
+    if request.scope["raw_path"].endswith(b"/"):  # its links would count from the wrong place
+        return Answer(b"", MEDIA_TYPES[".html"], 308, {"location": "../explorer"})
     return _sent(request, PAGE)
 
 
@@ -81,3 +83,6 @@ def _sent(request: Request[Any, Any, Any], name: str) -> Answer:
     if asset.tag in (tag.strip().removeprefix("W/") for tag in known.split(",")):
         return Answer(b"", asset.media_type, 304, headers)
     return Answer(asset.data, asset.media_type, 200, headers)
+
+
+HANDLERS = (explorer_page, explorer_file)

@@ -5,6 +5,7 @@ import { fill, guarded, h, number } from "./dom.js";
 import { Figure } from "./figure.js";
 import { Log } from "./log.js";
 import { gridOf } from "./present.js";
+import { numbers } from "./msgpack.js";
 import { matrices } from "./series.js";
 import { Traces } from "./traces.js";
 
@@ -17,8 +18,9 @@ export class Compare {
     this.said = h("p", { class: "quiet", id: "difference" });
     this.figures = ["This session", "The other session", "Difference, this less the other"].map((title) => new Figure({ title, size: "m" }));
     this.outputs = new Figure({ title: "Difference of the outputs", size: "s" });
-    this.body = h("div", { hidden: true }, this.said, h("div", { class: "pair" }, this.figures.slice(0, 2).map(({ element }) => element)), this.figures[2].element, this.outputs.element);
-    this.element = h("section", { class: "card", "aria-labelledby": "compare-title" },
+    this.plots = h("div", {}, h("div", { class: "pair" }, this.figures.slice(0, 2).map(({ element }) => element)), this.figures[2].element, this.outputs.element);
+    this.body = h("div", { hidden: true }, this.said, this.plots);
+    this.element = h("section", { class: "card compare", "aria-labelledby": "compare-title" },
       h("div", { class: "bar" }, h("h2", { id: "compare-title" }, "Compare"), h("label", { class: "inline" }, "with ", this.select)), this.body);
   }
 
@@ -55,18 +57,34 @@ export class Compare {
     const { view, other, spec } = this;
     const row = view.log.rows[view.player.at];
     const at = row ? other.log.at(row.step) : -1;
-    const there = other.log.rows[at];
-    if (!row || !there) {
+    const stands = row && at < 0 && other.log.step === row.step ? this.standing() : null;
+    const there = other.log.rows[at] ?? stands;
+    this.plots.hidden = !row || !there;
+    if (this.plots.hidden) {
       fill(this.said, `The other session keeps no row of step ${row?.step ?? 0}; it stands at step ${other.log.step}.`);
       return;
     }
-    other.traces.want(at, at + 1, spec.kind);
+    if (at >= 0) other.traces.want(at, at + 1, spec.kind);
     const ours = view.traces.row(view.player.at, spec.kind);
-    const theirs = other.traces.row(at, spec.kind);
+    const theirs = at < 0 ? stands.tensors : other.traces.row(at, spec.kind);
     this.figures[0].show(gridOf(spec, ours, false, row));
     this.figures[1].show(gridOf(spec, theirs, false, there));
     this.difference(row, ours?.after[spec.name], theirs?.after[spec.name]);
     this.both(row.step);
+  }
+
+  /** A fork that has not gone on keeps no rows of its own; what it began with is what it holds. */
+  standing() {
+    const { other } = this;
+    if (other.standing?.revision === other.log.revision) return other.standing;
+    const stands = { revision: other.log.revision, step: other.log.step, tensors: undefined };
+    other.standing = stands;
+    get(`/v1/sessions/${other.log.session}/memory`).then(({ state }) => {
+      const after = Object.fromEntries(state.map((tensor) => [tensor.name, numbers(tensor)]));
+      stands.tensors = { after, before: after };
+      this.view.soon();
+    }, () => {});
+    return stands;
   }
 
   difference(row, ours, theirs) {

@@ -2,10 +2,10 @@
 
 import { get, post } from "./api.js";
 import { DEMOS, modelOf } from "./demos.js";
-import { button, fill, guarded, h } from "./dom.js";
+import { button, fill, guarded, h, say } from "./dom.js";
 
 const COLUMNS = 16;
-const HEART = ["0110110", "1111111", "1111111", "0111110", "0011100", "0001000"];
+const INVADER = ["00100000100", "00010001000", "00111111100", "01101110110", "11111111111", "10111111101", "10100000101", "00011011000"];
 
 export async function showDemo(main, id) {
   const demo = DEMOS.find((one) => one.id === id);
@@ -25,7 +25,7 @@ export async function showDemo(main, id) {
   const go = guarded(() => send(model, detail, grid.columns()));
   fill(main, h("h1", {}, demo.title), h("p", {}, demo.text),
     h("section", { class: "card", "aria-labelledby": "draw" }, h("h2", { id: "draw" }, "Draw here"), grid.element,
-      h("p", { class: "quiet" }, "Click or drag; or move with the arrow keys and press Space. Each column is one row for the network."),
+      h("p", { class: "quiet" }, "Click or drag; or move with the arrow keys and press Space. Each column from the first to the last drawn one is a row for the network, which was trained on random patterns: long blank stretches may confuse it."),
       h("div", { class: "buttons" }, button("Watch it copy", go, { class: "main", id: "watch" }), button("Clear", () => grid.clear()), button("At random", () => grid.random()))));
 }
 
@@ -36,7 +36,10 @@ async function send(model, detail, columns) {
   const width = columns[0].length;
   const rows = [...columns.map((bits) => padded(bits, false)), padded(new Array(width).fill(0), true), ...columns.map(() => padded(new Array(width).fill(0), false))];
   const made = await post(`/v1/models/${model.name}/sessions`, { version: model.version });
-  await post(`/v1/sessions/${made.id}/steps`, { inputs: rows });
+  const { outputs } = await post(`/v1/sessions/${made.id}/steps`, { inputs: rows });
+  const answers = outputs.slice(columns.length + 1);
+  const right = answers.flatMap((row, at) => row.map((value, bit) => Math.round(value) === columns[at][bit])).filter(Boolean).length;
+  say(`It copied ${right} of ${columns.length * width} bits right.`);
   location.hash = `session=${made.id}&play=1`;
 }
 
@@ -50,7 +53,7 @@ class Drawing {
     this.element.addEventListener("pointermove", (event) => this.move(event));
     this.element.addEventListener("keydown", (event) => this.key(event));
     addEventListener("pointerup", () => { this.ink = null; });
-    HEART.slice(0, rows).forEach((line, row) => [...line].forEach((bit, column) => this.put(row + 1 < rows ? row + 1 : row, column + 4, bit === "1")));
+    INVADER.slice(0, rows).forEach((line, row) => [...line].forEach((bit, column) => this.put(row, column + 2, bit === "1")));
     this.cells[0][0].tabIndex = 0;
   }
 
@@ -98,8 +101,13 @@ class Drawing {
     cell.focus();
   }
 
+  /** From the first to the last column that has something in it. */
   columns() {
-    return Array.from({ length: COLUMNS }, (_, column) => this.cells.map((line) => Number(this.is(line[column]))));
+    const all = Array.from({ length: COLUMNS }, (_, column) => this.cells.map((line) => Number(this.is(line[column]))));
+    const drawn = (column) => column.includes(1);
+    const found = all.slice(all.findIndex(drawn), all.findLastIndex(drawn) + 1);
+    if (!found.some(drawn)) throw new Error("Draw something first.");
+    return found;
   }
 
   clear() {

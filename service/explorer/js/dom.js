@@ -65,8 +65,9 @@ export const number = (value, digits = 2) =>
 export const bytes = (count) =>
   count < 1024 ? `${count} B` : count < 1 << 20 ? `${(count / 1024).toFixed(1)} KiB` : `${(count / (1 << 20)).toFixed(1)} MiB`;
 
-export function ago(unixSeconds) {
-  const seconds = Math.max(0, Date.now() / 1000 - unixSeconds);
+export const ago = (unixSeconds) => span(Math.max(0, Date.now() / 1000 - unixSeconds));
+
+export function span(seconds) {
   if (seconds < 90) return `${Math.round(seconds)} s`;
   if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
   return seconds < 172800 ? `${Math.round(seconds / 3600)} h` : `${Math.round(seconds / 86400)} d`;

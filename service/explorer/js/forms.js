@@ -17,7 +17,7 @@ export class Form {
     this.times = h("input", { type: "number", min: "1", max: "256", value: "10", "aria-label": "How many rows" });
     const step = button("Step", guarded(() => send(this.entry.rows())), { class: "main", id: "step" });
     const blank = button("rows of zeros", () => this.send(Array.from({ length: Number(this.times.value) || 1 }, () => new Array(size).fill(0))), { id: "zeros" });
-    this.element = h("section", { class: "card", "aria-labelledby": "form-title" }, h("h2", { id: "form-title" }, "Step by hand"),
+    this.element = h("section", { class: "card form", "aria-labelledby": "form-title" }, h("h2", { id: "form-title" }, "Step by hand"),
       this.entry.element, h("div", { class: "buttons" }, step, this.entry.random ? button("Random row", () => this.entry.random()) : null),
       h("div", { class: "buttons quiet" }, "or ", this.times, blank));
   }

@@ -54,18 +54,22 @@ function faded(context, grid, width, height) {
   if (!grid.faded) return;
   const cell = width / grid.columns;
   context.fillStyle = "rgba(127,127,127,.55)";
-  grid.faded.forEach((yes, at) => yes && context.fillRect(at * cell, 0, cell + 0.5, height));
+  grid.faded.forEach((yes, at) => {
+    const [left, right] = [Math.round(at * cell), Math.round((at + 1) * cell)];
+    if (yes) context.fillRect(left, 0, right - left, height);
+  });
 }
 
 /** The column that is looked at, framed in two tones so that it shows on any colour. */
 function marked(context, grid, width, height, ratio) {
   if (grid.cursor === undefined || grid.cursor < 0 || grid.cursor >= grid.columns) return;
   const cell = width / grid.columns;
-  const left = grid.cursor * cell;
+  const wide = Math.max(cell, 3 * ratio);
+  const left = Math.max(2 * ratio, Math.min(grid.cursor * cell, width - wide - 2 * ratio));
   for (const [colour, line] of [["#000", 4 * ratio], ["#fff", 2 * ratio]]) {
     context.strokeStyle = colour;
     context.lineWidth = line;
-    context.strokeRect(left - ratio, ratio, cell + 2 * ratio, height - 2 * ratio);
+    context.strokeRect(left, ratio, wide, height - 2 * ratio);
   }
 }
 

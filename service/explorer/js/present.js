@@ -16,7 +16,7 @@ export class Present {
       h("option", { value: "after" }, "as it is after the row"), h("option", { value: "change" }, "what the row changed"));
     this.figures = new Map(this.specs.map((spec) => [spec.name, this.figureOf(spec)]));
     this.heads = new Map(this.memory ? this.strips.map((spec) => [spec.name, this.headOf(spec)]) : []);
-    this.element = h("section", { class: "card", "aria-labelledby": "present-title" },
+    this.element = h("section", { class: "card present", "aria-labelledby": "present-title" },
       h("div", { class: "bar" }, h("h2", { id: "present-title" }, "Memory now"), h("label", { class: "inline" }, "Show ", this.change)),
       this.inOrder());
     if (!this.specs.length) this.element.hidden = true;

@@ -51,7 +51,7 @@ export class SessionView {
       h("div", { class: "columns" },
         h("div", { class: "wide" }, this.over_time.element, this.present.element, this.compare.element),
         h("div", { class: "side" }, this.form.element, this.words.element,
-          h("section", { class: "card", "aria-labelledby": "marks-title" }, h("h2", { id: "marks-title" }, "What moved it otherwise"), this.marks))));
+          h("section", { class: "card others", "aria-labelledby": "marks-title" }, h("h2", { id: "marks-title" }, "What moved it otherwise"), this.marks))));
   }
 
   begin() {

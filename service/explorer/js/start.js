@@ -2,7 +2,7 @@
 
 import { get, post } from "./api.js";
 import { DEMOS, modelOf } from "./demos.js";
-import { ago, button, bytes, fill, guarded, h } from "./dom.js";
+import { ago, button, bytes, fill, guarded, h, span } from "./dom.js";
 
 const AGAIN_MS = 3000;
 const PAGE = 100;
@@ -51,5 +51,5 @@ function table(sessions) {
     h("tbody", {}, sessions.map((one) => h("tr", {},
       h("th", { scope: "row" }, h("a", { href: `#session=${one.id}` }, one.id)), h("td", {}, `${one.model} ${one.version}`),
       h("td", { class: "right" }, String(one.step)), h("td", {}, h("span", { class: `tier ${one.tier}` }, one.tier)), h("td", { class: "right" }, bytes(one.state_bytes)),
-      h("td", {}, `${ago(one.committed_at)} ago`), h("td", {}, ago(2 * now - one.expires_at))))));
+      h("td", {}, `${ago(one.committed_at)} ago`), h("td", {}, span(one.expires_at - now))))));
 }

@@ -100,5 +100,5 @@ function summary(head, count) {
   const moves = `back by one slot ${percent(head.moves.back)}, still ${percent(head.moves.stays)}, on by one ${percent(head.moves.on)}`;
   const age = head.age === null ? "" : ` What it read was ${number(head.age, 1)} rows old on average.`;
   const lasts = head.lasts === null ? "" : ` What it wrote and lost had lasted ${number(head.lasts, 1)} rows.`;
-  return [h("strong", {}, head.head), ` in ${rows(count)}: on ${head.focused} slots, ${number(head.effective, 1)} in effect; ${ways}; ${moves}.${age}${lasts}`];
+  return [h("strong", {}, head.head), ` in ${rows(count)}: on ${head.focused} ${head.focused === 1 ? "slot" : "slots"}, ${number(head.effective, 1)} in effect; ${ways}; ${moves}.${age}${lasts}`];
 }

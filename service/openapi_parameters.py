@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, get_args
+from typing import Any
 
 from litestar.openapi.spec import OpenAPIHeader, Parameter, Reference, Schema
 from litestar.openapi.spec.enums import OpenAPIType
 
 from export.bundle import NAME_PATTERN
-from model.state import Role
 from service.engine.sessions import ID_PATTERN
+from service.names import ROLES
 from service.stream.events import INCLUDED
 
 INCLUDE = "|".join(INCLUDED)
-ROLE = "|".join(get_args(Role))
 # What a path or query parameter must be like, where the handler and not Litestar checks it.
 PATTERNS = {
     "session_id": f"^{ID_PATTERN.pattern}$",
     "model": f"^{NAME_PATTERN.pattern}$",
     "version": f"^{NAME_PATTERN.pattern}$",
     "cursor": f"^{ID_PATTERN.pattern}$",  # of sessions; a history's is a number
-    "roles": f"^(({ROLE})(,({ROLE}))*)?$",
+    "roles": f"^{ROLES.pattern}$",
     "include": f"^(({INCLUDE})(,({INCLUDE}))*)?$",
 }
 

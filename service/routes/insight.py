@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 import msgspec
 from litestar import Request, get
 from litestar.params import FromQuery, QueryParameter
 from litestar.response.base import ASGIResponse
 
-from model.state import Role
-from service import gate, openapi
-from service.errors import InvalidRequest
+from service import gate, names, openapi
 from service.front_state import answer, answer_in, form_of, front_of, request_id, tenant_of
 from service.insight.explain import explain
 from service.insight.explained import Explained
@@ -22,7 +20,6 @@ from service.routes.paths import session_id
 from service.schemas import MAX_INTEGER, TraceAnswer
 
 RESULT = msgspec.msgpack.Decoder(TraceResult)
-ROLES: tuple[str, ...] = get_args(Role)
 
 AnyRequest = Request[Any, Any, Any]
 # Litestar reads no optional numbers from a query; what is past every session stands for none.
@@ -44,7 +41,7 @@ async def read_trace(
     roles: FromQuery[str | None] = None,
 ) -> ASGIResponse:
     """What the network did in kept rows: its states, and what its heads emitted."""
-    found = await _found(request, revision, step, rows, _roles(roles))
+    found = await _found(request, revision, step, rows, names.roles(roles))
     form = form_of(request)
     shown = [[form.view(tensor) for tensor in part] for part in (found.state, found.trace)]
     told = (found.version, found.step, found.revisions)
@@ -79,16 +76,3 @@ async def _found(
 
 def _said(value: int) -> int | None:
     return None if value == MAX_INTEGER else value
-
-
-def _roles(value: str | None) -> tuple[str, ...]:
-    """The roles that are asked for. Raises InvalidRequest for what there is not."""
-    wanted = tuple(dict.fromkeys(value.split(","))) if value else ()
-    for role in wanted:
-        if role not in ROLES:
-            expected = "some of " + ", ".join(ROLES)
-            raise InvalidRequest(
-                f"roles: expected {expected}, got {role!r}",
-                expected=expected, got=role, where="roles",
-            )  # fmt: skip
-    return wanted

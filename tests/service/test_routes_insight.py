@@ -147,6 +147,8 @@ def test_only_the_roles_that_are_asked_for_are_told(client: httpx.Client, sessio
     found = trace(client, session, roles="read_weights,gate")
     assert [t["name"] for t in found["state"]] == ["read_weights"]
     assert [t["name"] for t in found["trace"]] == ["read_gate", "write_gate"]
+    none = trace(client, session, roles="unheard_of")
+    assert (none["state"], none["trace"], none["revisions"]) == ([], [], [2] * 7)
 
 
 def test_a_trace_comes_as_messagepack_with_the_same_numbers(client: httpx.Client, session: str):
@@ -181,7 +183,8 @@ def test_rows_that_are_not_kept_are_refused(client: httpx.Client, session: str, 
 
 
 @pytest.mark.parametrize(
-    "query", [{"rows": 0}, {"rows": 1025}, {"revision": 0}, {"step": "x"}, {"roles": "keys"}]
+    "query",
+    [{"rows": 0}, {"rows": 1025}, {"revision": 0}, {"step": "x"}, {"roles": "Key"}, {"roles": ""}],
 )
 def test_what_a_trace_cannot_be_asked_is_refused(
     client: httpx.Client, session: str, query: dict[str, Any]

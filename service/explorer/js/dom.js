@@ -60,7 +60,7 @@ export function throttled(work, ms) {
 }
 
 export const number = (value, digits = 2) =>
-  value === null || value === undefined ? "–" : Number(value).toFixed(digits);
+  value === null || value === undefined ? "–" : Number(value).toFixed(digits).replace(/^-(0\.0*)$/, "$1");
 
 export const bytes = (count) =>
   count < 1024 ? `${count} B` : count < 1 << 20 ? `${(count / 1024).toFixed(1)} KiB` : `${(count / (1 << 20)).toFixed(1)} MiB`;

@@ -18,15 +18,15 @@ export class Figure {
     this.about = about;
     this.grid = null;
     this.canvas = h("canvas", { role: "img", tabindex: about.pick ? "0" : null, class: "heat", "data-height": about.size ?? "m" });
-    this.under = h("span", { class: "under" });
+    this.under = h("span", { class: "under" }, about.across ?? ""); // of one width, so that nothing moves under the pointer
     this.key = h("span", { class: "key" });
     this.ramp = h("canvas", { class: "ramp", width: "64", height: "8", "aria-hidden": "true" });
     this.table = h("details", { class: "numbers" }, h("summary", {}, "Numbers"), h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `${about.title}: numbers` }));
     this.table.addEventListener("toggle", () => this.table.open && this.tabulate());
     this.element = h("figure", { class: "figure" },
-      h("figcaption", {}, h("span", { class: "title" }, about.title), this.under, this.key),
+      h("figcaption", {}, h("span", { class: "title" }, about.title), this.key),
       h("div", { class: "plot" }, h("span", { class: "down", "aria-hidden": "true" }, about.down ?? ""), this.canvas),
-      h("div", { class: "foot" }, h("span", { class: "across" }, about.across ?? ""), this.table,
+      h("div", { class: "foot" }, this.under, this.table,
         h("span", { class: "take" }, this.taker("PNG"), this.taker("SVG"))));
     this.listen();
   }
@@ -37,7 +37,7 @@ export class Figure {
 
   listen() {
     this.canvas.addEventListener("pointermove", (event) => this.point(event));
-    this.canvas.addEventListener("pointerleave", () => fill(this.under));
+    this.canvas.addEventListener("pointerleave", () => fill(this.under, this.about.across ?? ""));
     if (!this.about.pick) return;
     this.canvas.addEventListener("click", (event) => this.about.pick(this.cell(event)[0]));
     this.canvas.addEventListener("keydown", (event) => {

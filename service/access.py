@@ -48,7 +48,9 @@ class Outgoing:
         kind = message["type"]
         if kind in STARTS:
             self.status = message.get("status", SWITCHED)
-            message["headers"] = [*message["headers"], self._header, *SECURITY]
+            own = {name for name, _ in message["headers"]}  # the explorer says two itself
+            told = (pair for pair in SECURITY if pair[0] not in own)
+            message["headers"] = [*message["headers"], self._header, *told]
         elif kind == "websocket.close" and (not self.status or self._error is not None):
             await self._refuse()
             return

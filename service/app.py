@@ -21,9 +21,10 @@ from service.gate import Gate
 from service.link import EngineLink
 from service.metrics import FrontMetrics
 from service.request_ids import RequestIds
-from service.routes import methods, v2
+from service.routes import explorer, methods, v2
 from service.routes.admin import reload_models, unload_model
 from service.routes.health import live, ready
+from service.routes.insight import explain_session, read_trace
 from service.routes.metrics import metrics as read_metrics
 from service.routes.models import describe_model, list_models
 from service.routes.mutations import (
@@ -66,6 +67,8 @@ HANDLERS: tuple[Any, ...] = (
     keep_snapshot,
     list_snapshots,
     read_history,
+    read_trace,
+    explain_session,
     export_state,
     import_state,
     watch_session,
@@ -105,7 +108,7 @@ def create_app(settings: Settings, link: EngineLink | None = None, front: int = 
     metrics.engine_up.set_function(lambda: state.link.connected)
     metrics.keys_current.set_function(lambda: state.gate.current)
     app = Litestar(
-        route_handlers=[methods.answering(HANDLERS), *HANDLERS, stream_rows],
+        route_handlers=[methods.answering(HANDLERS), *HANDLERS, stream_rows, *explorer.HANDLERS],
         guards=[let_in, query.check],
         state=State({KEY: state, hot.KEY: hot.Hot(state)}),
         lifespan=[lambda _: _running(state, opens=link is None)],

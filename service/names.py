@@ -12,6 +12,8 @@ from export.bundle import NAME_PATTERN
 from service.engine.sessions import ID_PATTERN
 from service.errors import InvalidRequest, ModelNotFound, PointNotKept, SessionNotFound
 
+ROLES = re.compile(r"[a-z_]{1,32}(,[a-z_]{1,32}){0,31}")
+
 
 def session(name: str) -> str:
     """The id of a session that should be there. Raises SessionNotFound for what can be no id."""
@@ -56,6 +58,14 @@ def cursor(name: str | None) -> str | None:
 def only_model(name: str | None) -> str | None:
     """The model whose sessions alone are asked for, loaded or not. Raises InvalidRequest."""
     return _fit(NAME_PATTERN, name, "model")
+
+
+def roles(text: str | None) -> tuple[str, ...]:
+    """The roles of tensors that are asked for; a role that no tensor has brings none.
+
+    Raises InvalidRequest for what is no list of them.
+    """
+    return () if text is None else tuple((_fit(ROLES, text, "roles") or "").split(","))
 
 
 def _fit(pattern: re.Pattern[str], name: str | None, where: str) -> str | None:

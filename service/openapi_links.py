@@ -44,7 +44,8 @@ def of(operation: str) -> Links | None:
         case "create_session" | "fork_session":
             return begun
         case "step_session":
-            return moved | back | {"fork_session": _to("fork_session", session_id=HERE)}
+            seen = _session(HERE, "read_trace", "explain_session", "fork_session")
+            return moved | back | seen
         case "reset_session" | "restore_session" | "migrate_session" | "import_state":
             return moved
         case "end_session":  # gone: these say so

@@ -10,6 +10,7 @@ from litestar.openapi.spec.enums import OpenAPIType
 
 from export.bundle import NAME_PATTERN
 from service.engine.sessions import ID_PATTERN
+from service.names import ROLES
 from service.stream.events import INCLUDED
 
 INCLUDE = "|".join(INCLUDED)
@@ -19,6 +20,7 @@ PATTERNS = {
     "model": f"^{NAME_PATTERN.pattern}$",
     "version": f"^{NAME_PATTERN.pattern}$",
     "cursor": f"^{ID_PATTERN.pattern}$",  # of sessions; a history's is a number
+    "roles": f"^{ROLES.pattern}$",
     "include": f"^(({INCLUDE})(,({INCLUDE}))*)?$",
 }
 

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from service.errors import Problem, codes
+from service.insight.explained import Explained
 from service.results import SessionInfo, SessionPage, SnapshotInfo
 from service.schemas import (
     CreateBody,
@@ -35,6 +36,7 @@ from service.schemas import (
     StepsAnswer,
     StepsBody,
     TenantAnswer,
+    TraceAnswer,
 )
 from service.stream.events import ENDS, NAMES, NOTICES
 
@@ -44,6 +46,7 @@ BODIES = (CreateBody, EmptyBody, ForkBody, MigrateBody, PointBody, PredictBody, 
 ANSWERS = (HistoryAnswer, Live, MemoryAnswer, ModelDetail, ModelList, MovedAnswer, PredictAnswer)
 OTHERS = (Ready, SessionInfo, SessionPage, SnapshotInfo, SnapshotList, StepsAnswer, StepsBody)
 KEYED = (TenantAnswer,)
+LOOKING = (Explained, TraceAnswer)
 PLACE = "#/components/schemas/"
 PACKED = "Packed"
 BINARY: Shape = {"type": "string", "format": "binary"}
@@ -72,7 +75,7 @@ def of(kind: type[Any], packed: bool = False) -> Shape:
 @cache
 def _plain() -> dict[str, Shape]:
     """The shapes as msgspec tells them: with the rows of both forms."""
-    kinds = (*BODIES, *ANSWERS, *OTHERS, *KEYED)
+    kinds = (*BODIES, *ANSWERS, *OTHERS, *KEYED, *LOOKING)
     _, found = msgspec.json.schema_components(kinds, ref_template=PLACE + "{name}")
     return {name: _pointed(name, shape) for name, shape in found.items()}
 

@@ -172,6 +172,22 @@ class History(msgspec.Struct, frozen=True, array_like=True, tag="history"):
     limit: int
 
 
+class Trace(msgspec.Struct, frozen=True, array_like=True, tag="trace"):
+    """What the network did in kept rows, which are run again. Result: `TraceResult`.
+
+    revision: of the last record to tell of; None: where the session stands. step: of its last row
+    to tell of; None: all. rows: at most so many, those that led there without a break.
+    roles: of the tensors to tell; none: all.
+    """
+
+    tenant: str
+    session: str
+    revision: int | None
+    step: int | None
+    rows: int
+    roles: tuple[str, ...] = ()
+
+
 class Given(msgspec.Struct, frozen=True, array_like=True):
     """A tensor that a file brought, and what the file says it is. data: raw little-endian."""
 
@@ -261,6 +277,7 @@ Request = (
     | Snapshot
     | ListSnapshots
     | History
+    | Trace
     | Import
     | Migrate
     | Reload

@@ -154,6 +154,23 @@ class HistoryPage(msgspec.Struct, frozen=True):
     before: int | None
 
 
+class TraceResult(msgspec.Struct, frozen=True):
+    """What T rows came to, run again. step: consumed with the first of them.
+
+    revisions: of each row's record. A state tensor is (T + 1, *dims): before the first row, then
+    after each; a trace tensor (T, *dims).
+    """
+
+    incarnation: str
+    version: str
+    step: int
+    revisions: list[int]
+    inputs: StateTensor
+    outputs: StateTensor
+    state: list[StateTensor]
+    trace: list[StateTensor]
+
+
 class StateResult(msgspec.Struct, frozen=True):
     """The committed state after `step` rows. spec: the fingerprint of the state spec."""
 

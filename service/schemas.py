@@ -256,6 +256,23 @@ class HistoryEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     outputs: OutRows | None = None
 
 
+class TraceAnswer(msgspec.Struct, frozen=True):
+    """What kept rows came to, run again, oldest first. step: consumed with the first of them.
+
+    revisions: of each row. Each tensor has the rows as its first dimension, a state's one more: as
+    it was before them.
+    """
+
+    incarnation: str
+    version: str
+    step: int
+    revisions: list[int]
+    inputs: TensorView
+    outputs: TensorView
+    state: list[TensorView]
+    trace: list[TensorView]
+
+
 class HistoryAnswer(msgspec.Struct, frozen=True):
     """A page of what was done, newest first. The cursor, given back, brings the next page."""
 

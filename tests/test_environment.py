@@ -239,7 +239,7 @@ def test_the_client_works_in_an_environment_without_the_servers_packages(
 
 
 @pytest.mark.environment
-def test_the_wheel_carries_the_zoo(tmp_path: Path):
+def test_the_wheel_carries_the_zoo_and_the_explorer(tmp_path: Path):
     source = tmp_path / "source"
     source.mkdir()
     ignore = shutil.ignore_patterns("__pycache__")
@@ -254,6 +254,9 @@ def test_the_wheel_carries_the_zoo(tmp_path: Path):
     zoo = {path for entry in entries for path in entry.rglob("*") if path.is_file()}
     wanted = {path.relative_to(ROOT).as_posix() for path in zoo if path.name != "README.md"}
     assert "model/zoo/copy/bundle/step.onnx" in wanted
+    page = {path for path in (ROOT / "service" / "explorer").rglob("*") if path.is_file()}
+    wanted |= {path.relative_to(ROOT).as_posix() for path in page}
+    assert {"service/explorer/index.html", "service/explorer/js/app.js"} <= wanted
     assert wanted <= packed
     assert not {name for name in packed if name.startswith("tests")}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from service.engine import catalog, creation, mutations, snapshots, upkeep, views
+from service.engine import catalog, creation, lookback, mutations, snapshots, upkeep, views
 from service.engine.lifecycle import Lifecycle
 from service.requests import (
     Create,
@@ -25,6 +25,7 @@ from service.requests import (
     Restore,
     Snapshot,
     Statistics,
+    Trace,
     Unload,
     Usage,
 )
@@ -44,6 +45,8 @@ async def answer(life: Lifecycle, request: Request) -> Any:
             return await views.memory(life, request)
         case History():
             return await views.history(life, request)
+        case Trace():
+            return await lookback.trace(life, request)
         case Snapshot():
             return await snapshots.keep(life, request)
         case ListSnapshots():

@@ -23,6 +23,7 @@ from service.engine.runtime import Floats, Runtime
 from service.engine.scheduler import Scheduler
 from service.engine.sessions import Session
 from service.engine.statistics import Statistics
+from service.engine.traced import TracedStep
 from service.errors import Internal, NotFinite, NtmError
 from service.request_ids import told
 from service.results import ModelInfo
@@ -61,6 +62,7 @@ class Host:
         self.verify: Callable[[Job], None] | None = None
         self.evicted: Callable[[Session, str], None] | None = None  # told of each, and why
         self.tracer: StepTracer | None = None
+        self.traced: TracedStep | None = None  # loaded when first asked for
         self.watch = [i for i, t in enumerate(runtime.spec) if t.role in WATCHED_ROLES]
 
     @property

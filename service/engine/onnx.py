@@ -51,12 +51,14 @@ def open_session(model: bytes, threads: int, provider: str) -> Any:
     return session
 
 
-def check_graph(session: Any, manifest: Manifest) -> None:
+def check_graph(session: Any, manifest: Manifest, trace: StateSpec = ()) -> None:
     """Raises BackendError where the graph's tensors are not those of the manifest, by which
-    memory is allocated. A dimension that the graph leaves open is the manifest's."""
+    memory is allocated. A dimension that the graph leaves open is the manifest's. trace: of a
+    traced step, what it tells beside."""
     wanted = {"x": manifest.input, "y": manifest.output}
     for tensor in manifest.state:
         wanted |= {tensor.name: tensor, f"{tensor.name}_next": tensor}
+    wanted |= {tensor.name: tensor for tensor in trace}
     found = {one.name: one for one in (*session.get_inputs(), *session.get_outputs())}
     for name, tensor in wanted.items():
         got = found.get(name)

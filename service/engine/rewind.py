@@ -44,7 +44,7 @@ async def rebuild(life: Lifecycle, session: Session, point: Point) -> Rebuilt:
     step = last if point.step is None else point.step
     if checkpoint.state is not None and not records:
         return Rebuilt(step, checkpoint.state)
-    host = await _host_at(life, row, checkpoint.revision)
+    host = await host_at(life, row, checkpoint.revision)
     async with life.replaying(row.tenant):  # one of a tenant at a time: others are not to wait
         state = await host.replayed_in_turns(checkpoint.state, records, last - step)
     if state is None and host is not session.host:
@@ -57,7 +57,7 @@ def left(row: SessionRow) -> bytes:
     return f"{row.version} {row.fingerprint}".encode()
 
 
-async def _host_at(life: Lifecycle, row: SessionRow, revision: int) -> Host:
+async def host_at(life: Lifecycle, row: SessionRow, revision: int) -> Host:
     """What the session ran on at a revision. Raises ModelNotLoaded where it is not loaded."""
     version, fingerprint = row.version, row.fingerprint
     async for record in _later(life, row, revision):

@@ -119,6 +119,7 @@ def test_another_tenants_session_answers_as_one_that_nobody_has(
         ("GET", "/memory", {}), ("POST", "/reset", {}), ("POST", "/fork", {}),
         ("POST", "/restore", {"json": {"step": 0}}), ("POST", "/snapshots", {}),
         ("GET", "/snapshots", {}), ("GET", "/history", {}), ("GET", "/state", {}),
+        ("GET", "/trace", {}), ("GET", "/explain", {}),
         ("POST", "/migrate", {"json": {"version": "2"}}), ("GET", "/events", {}),
     ]  # fmt: skip
     for method, tail, body in calls:

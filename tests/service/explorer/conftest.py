@@ -1,0 +1,92 @@
+"""A real Chromium on a real server. Debian: apt-get install chromium."""
+
+import shutil
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from export.bundle import write_manifest
+from service.settings import ZOO
+from tests.service.conftest import read_manifest
+from tests.service.serving import Server, served
+
+SIZES = {"desk": (1280, 900), "phone": (320, 640)}
+SHOTS = Path(__file__).resolve().parents[3] / "build" / "explorer"
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+WAIT_MS = 30_000.0  # on a busy machine
+
+
+@pytest.fixture(scope="session")
+def explored(tmp_path_factory: pytest.TempPathFactory) -> Generator[Server]:
+    """A server of the copy model, and of the same with a form that nobody has heard of."""
+    folder = tmp_path_factory.mktemp("explored")
+    shutil.copytree(Path(ZOO) / "copy" / "bundle", folder / "copy")
+    shutil.copytree(folder / "copy", folder / "other")
+    manifest = read_manifest(folder / "other")
+    write_manifest(folder / "other", replace(manifest, name="other", form={"kind": "unheard-of"}))
+    with served(tmp_path_factory.mktemp("server"), folder) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def browser() -> Generator[Any]:
+    """Chromium, without a window."""
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    path = next(filter(None, map(shutil.which, CHROMIUM)), None)
+    if path is None:
+        pytest.skip("no Chromium: apt-get install chromium")
+    with api.sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+class Visit:
+    """A page of one size and what went wrong on it. `shot` keeps a picture of it."""
+
+    def __init__(self, page: Any, size: str, url: str) -> None:
+        self.page, self.size, self.url = page, size, url
+        self.wrong: list[str] = []
+        page.on("console", lambda said: self._heard(said.type, said.text))
+        page.on("pageerror", lambda error: self.wrong.append(str(error)))
+        page.on("request", lambda request: self._asked(request.url))
+
+    def open(self, place: str = "") -> Any:
+        """Go to a place of the explorer, and wait for its heading."""
+        self.page.goto("about:blank")
+        self.page.goto(f"{self.url}/explorer{place}")
+        self.page.wait_for_selector("h1")
+        return self.page
+
+    def shot(self, name: str) -> None:
+        """Keep a picture of the whole page."""
+        SHOTS.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=SHOTS / f"{name}-{self.size}.png", full_page=True)
+
+    def _heard(self, kind: str, text: str) -> None:
+        if kind in ("error", "warning"):
+            self.wrong.append(text)
+
+    def _asked(self, url: str) -> None:
+        if not url.startswith((self.url, "data:", "blob:", "about:")):
+            self.wrong.append(f"asked elsewhere: {url}")
+
+
+@pytest.fixture(params=list(SIZES))
+def visit(request: pytest.FixtureRequest, browser: Any, explored: Server) -> Iterator[Visit]:
+    """A fresh browser profile of each size. Fails where the page logged an error, met its content
+    security policy, or asked another server for anything."""
+    width, height = SIZES[request.param]
+    context = browser.new_context(
+        viewport={"width": width, "height": height}, accept_downloads=True, reduced_motion="reduce"
+    )
+    context.set_default_timeout(WAIT_MS)
+    seen = Visit(context.new_page(), request.param, explored.url)
+    yield seen
+    wide = seen.page.evaluate("document.documentElement.scrollWidth")
+    context.close()
+    assert seen.wrong == []
+    assert wide <= width, "nothing sticks out to the right"

@@ -12,7 +12,6 @@ import contextlib
 import os
 import platform
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
 from pathlib import Path
 
 import msgspec
@@ -20,7 +19,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import Metric
 
 from service.errors import CommitUnknown, StateDamaged, StoreAway, StoreRolledBack
-from service.tally import Tallies
+from service.tally import Sums, Tallies
 from service.usage import Usage
 from service.versions import package_version as package_version
 
@@ -58,10 +57,9 @@ class FrontMetrics:
     def __init__(self, front: int = 0, folder: Path | None = None) -> None:
         self.front, self.folder = front, folder
         self.registry = registry = CollectorRegistry()
-        self.requests = Counter(
-            "ntm_http_requests_total", "Requests answered", ["method", "route", "status"],
-            registry=registry,
-        )  # fmt: skip
+        self.requests = Sums(
+            "ntm_http_requests_total", "Requests answered", ("method", "route", "status"), registry
+        )
         self.seconds = Tallies(
             "ntm_http_request_seconds", "From a request's headers to the end of its answer",
             ("route",), SECONDS, registry,
@@ -98,11 +96,11 @@ class FrontMetrics:
         build = gauge("ntm_build_info", "1; versions as labels", "version", "python")
         build.labels(package_version(), platform.python_version()).set(1)
         self.usage = Usage("front", registry)
-        self._counter_of = lru_cache(4096)(self.requests.labels)
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """A request of this route's template got this status."""
-        self._counter_of(method if method in METHODS else "other", route, str(status)).inc()
+        method = method if method in METHODS else "other"
+        self.requests.labels(method, route, str(status)).value += 1
         self.seconds.labels(route).observe(seconds)
 
     def answered_grpc(self, method: str, code: str, seconds: float) -> None:

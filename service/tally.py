@@ -1,4 +1,4 @@
-"""Histograms for one thread: prometheus_client's own take a lock for every number.
+"""Counters and histograms for one thread: prometheus_client's own take a lock for every number.
 
 A process whose event loop both counts and answers /metrics needs none, and counts a few times for
 each row.
@@ -11,8 +11,42 @@ from collections.abc import Iterable
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import HistogramMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.utils import floatToGoString
+
+
+class Sum:
+    """What was added up under one set of labels."""
+
+    __slots__ = ("value",)
+
+    def __init__(self) -> None:
+        self.value = 0.0
+
+
+class Sums:
+    """A counter by its labels, which `registry` exposes."""
+
+    def __init__(
+        self, name: str, what: str, labels: tuple[str, ...], registry: CollectorRegistry
+    ) -> None:
+        self._name, self._what, self._names = name, what, labels
+        self._of: dict[tuple[str, ...], Sum] = {}
+        registry.register(self)
+
+    def labels(self, *values: str) -> Sum:
+        """The sum of these."""
+        found = self._of.get(values)
+        if found is None:
+            found = self._of[values] = Sum()
+        return found
+
+    def collect(self) -> Iterable[Metric]:
+        """See prometheus_client's Collector."""
+        family = CounterMetricFamily(self._name, self._what, labels=self._names)
+        for values, each in self._of.items():
+            family.add_metric(values, each.value)
+        yield family
 
 
 class Tally:

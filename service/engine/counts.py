@@ -24,9 +24,9 @@ class Counts:
 
     def tell(self) -> None:
         """Count what there has been since the last time."""
-        for seconds in self._waited:
-            self._metrics.queued(self._model, seconds)
-            self._statistics.queued(seconds)
+        if self._waited:
+            self._metrics.queued(self._model, self._waited)
+            self._statistics.queued(self._waited)
         for size, rows, took, limit in self._ran:
             self._metrics.ticked(self._model, size, rows, took, limit)
             self._statistics.ticked(size, rows, took)

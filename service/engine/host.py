@@ -19,7 +19,7 @@ from service.engine.metrics import EngineMetrics
 from service.engine.packing import pack, unpack
 from service.engine.placement import Placement
 from service.engine.refused import mismatch
-from service.engine.runtime import Floats, Runtime
+from service.engine.runtime import Floats, Runtime, StepOutput
 from service.engine.scheduler import Scheduler
 from service.engine.sessions import Session
 from service.engine.statistics import Statistics
@@ -205,11 +205,7 @@ class Host:
         return False
 
     def _run(self, batch: list[Job], rows: int) -> list[Job]:
-        joined = bytearray().join([job.next_rows(rows) for job in batch])
-        x = np.ndarray((len(batch), rows, self.runtime.input_size), np.float32, joined)
-        src = [self._source(job) for job in batch]
-        dst = [job.working or INITIAL for job in batch]
-        watch = self.watch if any([job.trace for job in batch]) else []
+        src, dst, x, watch = self._inputs(batch, rows)
         begun = monotonic()
         if self.tracer is None:
             out = self.runtime.step(src, dst, x, watch)
@@ -218,6 +214,27 @@ class Host:
                 out = self.runtime.step(src, dst, x, watch)
         took = monotonic() - begun
         self.counts.ran(len(batch), rows, took, self.scheduler.limit)
+        return self._told(batch, out)
+
+    def _inputs(
+        self, batch: list[Job], rows: int
+    ) -> tuple[list[int], list[int], Floats, list[int]]:
+        """What the runtime is asked to do: from which slots to which, with what, watching what."""
+        src: list[int] = []
+        dst: list[int] = []
+        parts: list[bytes] = []
+        watch: list[int] = []
+        for job in batch:
+            src.append(self._source(job))
+            dst.append(job.working or INITIAL)
+            parts.append(job.next_rows(rows))
+            if job.trace:
+                watch = self.watch
+        dims = (len(batch), rows, self.runtime.input_size)
+        return src, dst, np.ndarray(dims, np.float32, bytearray().join(parts)), watch
+
+    def _told(self, batch: list[Job], out: StepOutput) -> list[Job]:
+        """Give each job what its rows came to. Returns those that have none left."""
         finite = np.isfinite(out.y)
         sound = False not in finite.tobytes()  # of few numbers `all` takes far longer
         finished: list[Job] = []
@@ -225,7 +242,7 @@ class Host:
             if not (sound or finite[at].all()):
                 self.give_up(job, _past_float32())
                 continue
-            job.take(out.y[at], [array[at] for array in out.watched])
+            job.take(out, at)
             if job.left:
                 self.scheduler.more(job)
             else:

@@ -15,7 +15,7 @@ from service.requests import Guard, Predict, Steps
 if TYPE_CHECKING:
     from service.engine.host import Host
     from service.engine.phases import Phases
-    from service.engine.runtime import Floats
+    from service.engine.runtime import Floats, StepOutput
     from service.engine.sessions import Session
     from service.store.store import Change, SessionRow
 
@@ -99,13 +99,14 @@ class Job:
         at = self.done * self.row_bytes
         return self.rows[at : at + count * self.row_bytes]
 
-    def take(self, y: Floats, watched: list[NDArray[Any]]) -> None:
-        """Keep what K rows gave. y: (K, Y); watched: one (K, *dims) a watched tensor."""
+    def take(self, out: StepOutput, at: int) -> None:
+        """Keep what its rows gave, which are the batch's member `at`."""
+        y = out.y[at]
         self.outputs.append(y)
         self.done += len(y)
         self.left -= len(y)
         if self.trace:
-            self.watched.append(watched)
+            self.watched.append([array[at] for array in out.watched])
 
     def output(self) -> Floats:
         """All rows' outputs: (T, Y)."""

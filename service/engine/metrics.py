@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
 from service.engine.model_totals import ModelTotals
-from service.tally import Tallies
+from service.tally import Sums, Tallies
 from service.usage import Usage
 
 SECONDS = (
@@ -20,80 +20,91 @@ class EngineMetrics:
     """One registry an engine."""
 
     def __init__(self) -> None:
-        self.registry = registry = CollectorRegistry()
+        self.registry = CollectorRegistry()
+        self._evicted: dict[tuple[str, str], Counter] = {}
+        self._of_batches()
+        self._of_queues()
+        self._of_sessions()
+        self._of_the_store()
+        self._of_devices()
+        self.totals, self.usage = ModelTotals(self.registry), Usage("engine", self.registry)
 
-        def counter(name: str, what: str, *labels: str) -> Counter:
-            return Counter(name, what, labels, registry=registry)
-
-        def gauge(name: str, what: str, *labels: str) -> Gauge:
-            return Gauge(name, what, labels, registry=registry)
-
-        def histogram(name: str, what: str, bounds: tuple[float, ...]) -> Tallies:
-            return Tallies(name, what, ("model",), bounds, registry)
-
-        self.queue_seconds = histogram(
+    def _of_batches(self) -> None:
+        self.queue_seconds = self._histogram(
             "ntm_queue_seconds", "From a request's admission to its first batch", SECONDS
         )
-        self._evicted: dict[tuple[str, str], Counter] = {}
-        self.step_seconds = histogram(
+        self.step_seconds = self._histogram(
             "ntm_step_seconds", "One batch in the runtime, gather and scatter included", SECONDS
         )
         self.commit_seconds = Tallies(
-            "ntm_commit_seconds", "One commit of a tick's changes", (), SECONDS, registry
+            "ntm_commit_seconds", "One commit of a tick's changes", (), SECONDS, self.registry
         ).labels()
-        self.batch_size = histogram("ntm_batch_size", "Requests in one batch", SIZES)
-        self.batches = counter(
-            "ntm_batches_total", "Batches by why they were no larger", "model", "limit"
+        self.batch_size = self._histogram("ntm_batch_size", "Requests in one batch", SIZES)
+        self.batches = Sums(
+            "ntm_batches_total", "Batches by why they were no larger", ("model", "limit"),
+            self.registry,
+        )  # fmt: skip
+        self.rows = Sums("ntm_rows_total", "Rows run", ("model",), self.registry)
+
+    def _of_queues(self) -> None:
+        self.queue_depth = self._gauge(
+            "ntm_queue_depth", "Requests admitted, not finished", "model"
         )
-        self.rows = counter("ntm_rows_total", "Rows run", "model")
-        # A look-up by label takes as long as all the rest.
-        self._batches_of, self._rows_of = cache(self.batches.labels), cache(self.rows.labels)
-        self.queue_depth = gauge("ntm_queue_depth", "Requests admitted, not finished", "model")
-        self.queue_limit = gauge("ntm_queue_limit", "NTM_MAX_QUEUE of its versions", "model")
-        self.batch_limit = gauge("ntm_batch_limit", "NTM_MAX_BATCH", "model")
-        self.slots = gauge("ntm_slots", "States that the device has room for", "model")
-        self.pending = gauge(
+        self.queue_limit = self._gauge("ntm_queue_limit", "NTM_MAX_QUEUE of its versions", "model")
+        self.batch_limit = self._gauge("ntm_batch_limit", "NTM_MAX_BATCH", "model")
+        self.slots = self._gauge("ntm_slots", "States that the device has room for", "model")
+        self.pending = self._gauge(
             "ntm_model_pending", "Requests waiting for their first batch", "model", "version"
         )
-        self.sessions = gauge("ntm_sessions", "Live sessions by where their state is", "state")
-        self.state_bytes = gauge("ntm_state_bytes", "Bytes of session state by tier", "tier")
-        self.live_sessions = gauge(
+
+    def _of_sessions(self) -> None:
+        self.sessions = self._gauge(
+            "ntm_sessions", "Live sessions by where their state is", "state"
+        )
+        self.state_bytes = self._gauge("ntm_state_bytes", "Bytes of session state by tier", "tier")
+        self.live_sessions = self._gauge(
             "ntm_live_sessions", "Live sessions in the store, everybody's on a shared one", "store"
         )
-        self.model_sessions = gauge(
+        self.model_sessions = self._gauge(
             "ntm_model_sessions", "Those of them on this model", "model", "version"
         )
-        self.evictions = counter(
+        self.evictions = self._counter(
             "ntm_evictions_total", "Sessions put off the device", "model", "reason"
         )
-        self.restores = counter(
+        self.restores = self._counter(
             "ntm_restores_total", "Sessions brought back: host, to the device; store, to the host",
             "model", "source",
         )  # fmt: skip
         self.load_seconds = Tallies(
             "ntm_load_seconds", "One session read from the store, rows run again included",
-            (), SECONDS, registry,
+            (), SECONDS, self.registry,
         ).labels()  # fmt: skip
-        self.expiries = counter("ntm_expiries_total", "Sessions ended", "reason")
-        self.conflicts = counter(
+        self.expiries = self._counter("ntm_expiries_total", "Sessions ended", "reason")
+        self.conflicts = self._counter(
             "ntm_commit_conflicts_total", "Changes not written, another revision was stored"
         )
-        self.damaged = counter("ntm_damaged_total", "Sessions found damaged in the store")
-        self.store_up = gauge("ntm_store_up", "1 where the store answers", "store")
-        self.store_bytes = gauge("ntm_store_bytes", "What the store takes up", "store")
-        self.store_free_bytes = gauge("ntm_store_free_bytes", "What is left to the store", "store")
-        self.store_limit_bytes = gauge(
+        self.damaged = self._counter("ntm_damaged_total", "Sessions found damaged in the store")
+
+    def _of_the_store(self) -> None:
+        self.store_up = self._gauge("ntm_store_up", "1 where the store answers", "store")
+        self.store_bytes = self._gauge("ntm_store_bytes", "What the store takes up", "store")
+        self.store_free_bytes = self._gauge(
+            "ntm_store_free_bytes", "What is left to the store", "store"
+        )
+        self.store_limit_bytes = self._gauge(
             "ntm_store_limit_bytes", "What there is of it: the disk, or Redis's maxmemory", "store"
         )
-        self.models = gauge(
+
+    def _of_devices(self) -> None:
+        self.models = self._gauge(
             "ntm_model_info", "1 a loaded model", "model", "version", "family", "runtime", "device"
         )
-        self.device_bytes = gauge(
+        self.device_bytes = self._gauge(
             "ntm_device_memory_bytes", "Accelerator memory in use; absent on a CPU", "device"
         )
 
         self.gpu_busy, self.gpu_used, self.gpu_total, self.gpu_watts = (
-            gauge(f"ntm_gpu_{name}", what, "gpu", "uuid")
+            self._gauge(f"ntm_gpu_{name}", what, "gpu", "uuid")
             for name, what in (
                 ("busy_ratio", "Share of the last moment that the GPU computed"),
                 ("memory_used_bytes", "Memory in use on the GPU, whoever uses it"),
@@ -101,18 +112,28 @@ class EngineMetrics:
                 ("power_watts", "Power that the GPU draws"),
             )
         )
-        self.totals, self.usage = ModelTotals(registry), Usage("engine", registry)
 
-    def queued(self, model: str, seconds: float) -> None:
-        """A job entered its first batch."""
-        self.queue_seconds.labels(model).observe(seconds)
+    def _counter(self, name: str, what: str, *labels: str) -> Counter:
+        return Counter(name, what, labels, registry=self.registry)
+
+    def _gauge(self, name: str, what: str, *labels: str) -> Gauge:
+        return Gauge(name, what, labels, registry=self.registry)
+
+    def _histogram(self, name: str, what: str, bounds: tuple[float, ...]) -> Tallies:
+        return Tallies(name, what, ("model",), bounds, self.registry)
+
+    def queued(self, model: str, seconds: Iterable[float]) -> None:
+        """Jobs entered their first batch."""
+        queue = self.queue_seconds.labels(model)
+        for each in seconds:
+            queue.observe(each)
 
     def ticked(self, model: str, size: int, rows: int, seconds: float, limit: str) -> None:
         """A batch of `size` jobs ran `rows` rows each. limit: why there were no more."""
-        self._batches_of(model, limit).inc()
+        self.batches.labels(model, limit).value += 1
         self.step_seconds.labels(model).observe(seconds)
         self.batch_size.labels(model).observe(size)
-        self._rows_of(model).inc(size * rows)
+        self.rows.labels(model).value += size * rows
 
     def evicted(self, model: str, reason: str) -> None:
         """A session lost its slot."""

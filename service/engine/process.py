@@ -158,8 +158,7 @@ async def serve(settings: Settings) -> None:
     loop, metrics = asyncio.get_running_loop(), EngineMetrics()
     asked = asyncio.Event()  # for bundles that may have come too late to be among the first
     loop.add_signal_handler(signal.SIGHUP, asked.set)
-    store = await open_store(settings)
-    tracer = _tracer(settings)
+    store, tracer = await open_store(settings), _tracer(settings)
     engine = Engine(settings, store, metrics, tracer)
     await _add_hosts(engine, load_hosts(settings, metrics))
     stop = asyncio.Event()
@@ -179,11 +178,7 @@ async def serve(settings: Settings) -> None:
     await stop.wait()
     sweeper.cancel()
     server.close()
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(settings.drain_s):
-            await engine.drain()
-            await _hang_up(fronts)
-            await upkeep.checkpoint(engine.life)
+    await _drain(engine, fronts)
     await store.close()
     if tracer is not None:
         await asyncio.to_thread(tracer.close)
@@ -212,6 +207,15 @@ async def _add_hosts(engine: Engine, hosts: list[Host]) -> None:
             engine.add(host)
     if refused and not engine.life.hosts:
         raise BundleError(refused)
+
+
+async def _drain(engine: Engine, fronts: set[FrontConnection]) -> None:
+    """Finish what is under way, and keep it, as far as the time for that allows."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(engine.settings.drain_s):
+            await engine.drain()
+            await _hang_up(fronts)
+            await upkeep.checkpoint(engine.life)
 
 
 async def _hang_up(fronts: set[FrontConnection]) -> None:

@@ -10,8 +10,9 @@ which a row's result does not depend on its batch.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,7 +30,7 @@ class BackendError(Exception):
     """The bundle has not what this backend needs, or the machine has not."""
 
 
-class StepOutput(NamedTuple):
+class StepOutput(msgspec.Struct, frozen=True):
     """y: (B, K, Y); watched: one (B, K, *dims) a watched state tensor. Nobody else's memory."""
 
     y: Floats
@@ -116,10 +117,10 @@ class Runtime:
         """
         batch, padding = len(x), -len(x) % self.multiple
         if padding:
-            x = np.concatenate([x, np.zeros((padding, *x.shape[1:]), np.float32)])
-        padded = [*src, *[INITIAL] * padding]
-        y, watched = self.backend.run(self.arrays, padded, dst, x, watch)
-        return StepOutput(y[:batch], [array[:batch] for array in watched])
+            rows, x = x, np.zeros((batch + padding, *x.shape[1:]), np.float32)
+            x[:batch] = rows
+        out = self.backend.run(self.arrays, [*src, *[INITIAL] * padding], dst, x, watch)
+        return StepOutput(out.y[:batch], [array[:batch] for array in out.watched])
 
     def write(self, slots: Sequence[int], state: Sequence[NDArray[Any]]) -> None:
         """Overwrite slots. state: one (B, *dims) array a tensor, in the order of the spec."""

@@ -36,10 +36,12 @@ log = logging.getLogger("ntm.engine")
 
 async def settle(life: Lifecycle, host: Host, jobs: list[Job]) -> None:
     """Commit the steps among these finished jobs of a host, and answer every job."""
+    steps: list[Job] = []
     for job in jobs:
         if job.session is None:
             _predicted(host, job)
-    steps = [job for job in jobs if job.session is not None]
+        else:
+            steps.append(job)
     try:
         if steps:
             await _store(life, steps)

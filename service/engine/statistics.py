@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from time import monotonic, time_ns
 
 from service.results import ModelStatistics, Spent
@@ -36,9 +37,9 @@ class Statistics:
         self.success, self.fail, self.queue, self.infer = Total(), Total(), Total(), Total()
         self.batches: dict[int, Total] = {}
 
-    def queued(self, seconds: float) -> None:
-        """A request came to its first batch."""
-        self.queue.add(seconds)
+    def queued(self, seconds: Sequence[float]) -> None:
+        """So many requests came to their first batch."""
+        self.queue.add(sum(seconds), len(seconds))
         self.last_ms = time_ns() // 1_000_000
 
     def ticked(self, size: int, rows: int, seconds: float) -> None:

@@ -176,7 +176,7 @@ class NPI(nn.Module):
 
 def _certain_unless(running: Tensor, logits: Tensor) -> Tensor:
     """The logits (B, E) of rows that run; of others, every flag off."""
-    return torch.where(running, logits, torch.full_like(logits, -OFF))
+    return torch.where(running, logits, -OFF)
 
 
 def _ends(stack: CallStack) -> Tensor:

@@ -13,7 +13,7 @@ from model.npi_layout import BLANK, DIGITS, Layout
 from model.scratch_pad import places
 from model.sizes import require_positive
 
-NEVER = -1e4  # added to a score, leaves it out of a sum of exponentials
+LEAST = 1e-30  # of a sum of chances, whose logarithm is finite
 LIMIT = 1e6  # a larger number in the core's state counts as this: no finite one overflows
 
 
@@ -93,12 +93,13 @@ class NPICore(nn.Module):
 def odds(scores: Tensor) -> Tensor:
     """Logits whose sigmoid is the softmax of the scores (B, S): log p_i - log(1 - p_i).
 
-    l_i = s_i - log sum_{j != i} exp(s_j). So a flag's probability is that of its choice among the
-    others of its part, as in the paper, though each flag is judged by itself.
+    l_i = s_i - log sum_{j != i} exp(s_j), at most 69. So a flag's probability is that of its choice
+    among the others of its part, as in the paper, though each flag is judged by itself. The sum is
+    a product with a matrix, which does not round by the row's place in a batch.
     """
-    size = scores.shape[1]
-    own = torch.eye(size, device=scores.device, dtype=scores.dtype) * NEVER
-    return scores - torch.logsumexp(scores.unsqueeze(1) + own, dim=2)
+    scores = scores - scores.amax(dim=1, keepdim=True)
+    others = 1 - torch.eye(scores.shape[1], device=scores.device, dtype=scores.dtype)
+    return scores - torch.log((torch.exp(scores) @ others).clamp(min=LEAST))
 
 
 def chosen(decision: Tensor, layout: Layout) -> Choice:

@@ -37,7 +37,7 @@ def read(layout: Layout, pad: Tensor, pointers: Tensor) -> Tensor:
     at = places(pointers, pad.shape[2])
     # Blank is 0 here, so that a pointer that is nowhere sees it.
     held = rows.round().clamp(BLANK, DIGITS) - BLANK
-    seen = (held * at).sum(dim=2)
+    seen = (held * at).sum(dim=2, keepdim=True).squeeze(2)
     return torch.where(seen > DIGITS, torch.zeros_like(seen), seen) + BLANK
 
 
@@ -59,8 +59,7 @@ def act(
     new = (value + BLANK).unsqueeze(1).expand_as(writes)
     if pointers.shape[1] > 1:
         swaps = (action == SWAP).unsqueeze(1) & acting
-        pair = torch.zeros_like(writes)
-        pair[:, :2] = 1
+        pair = (torch.arange(pointers.shape[1], device=pad.device) < 2).to(pad)
         seen = read(layout, pad, pointers)
         other = torch.cat([seen[:, 1:2], seen[:, :1], seen[:, 2:]], dim=1)
         writes, new = torch.where(swaps, pair, writes), torch.where(swaps, other, new)

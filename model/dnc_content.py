@@ -12,14 +12,14 @@ FAINT = 0.1
 
 
 def content_weights(
-    key: Tensor, memory: Tensor, strength: Tensor, mask: Tensor | None = None
+    key: Tensor, memory: Tensor, strength: Tensor | float, mask: Tensor | None = None
 ) -> Tensor:
     """softmax over slots of beta D(k, M(i)), D(k, m) = k.m / (|k| sqrt(|m|^2 + FAINT^2)).
 
     mask: key and words are compared through it, k o m and M(i) o m (Csordas and Schmidhuber 2019).
     No tensor has all of K, N and M: sums over the width are products with the mask's square.
-    key, mask: (B, K, M), the mask in [0, 1]; memory: (B, N, M); strength: (B, K, 1), >= 1. Returns
-    (B, K, N), sums to 1.
+    key, mask: (B, K, M), the mask in [0, 1]; memory: (B, N, M); strength: (B, K, 1), >= 1, or one
+    for all. Returns (B, K, N), sums to 1.
     """
     words = memory.transpose(1, 2)
     if mask is None:

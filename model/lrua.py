@@ -38,8 +38,7 @@ def order_of(usage: Tensor, margin: Tensor) -> Tensor:
     """
     rank = torch.round(usage.detach() / GRAIN)
     before = rank.unsqueeze(2) - rank.unsqueeze(1) >= margin  # (B, N, N): slot j before slot i?
-    ones = torch.ones_like(rank).unsqueeze(2)
-    return torch.matmul(before.to(usage.dtype), ones).squeeze(2)
+    return before.to(usage.dtype).sum(dim=2, keepdim=True).squeeze(2)
 
 
 def least_used(order: Tensor, count: int) -> Tensor:

@@ -149,7 +149,7 @@ class MANN(nn.Module):
         write_weights = lrua.write_weights(heads.gate, state.read_weights, least)
         added = heads.key if heads.add is None else heads.add
         memory = lrua.write(state.memory, write_weights, added, lrua.least_used(order, 1))
-        strength = torch.ones_like(heads.gate) if heads.strength is None else heads.strength
+        strength = 1.0 if heads.strength is None else heads.strength
         read_weights = content_weights(heads.key, memory, strength)  # eqs. 2 and 3
         reads = self.bank.read(memory, read_weights)  # eq. 4
         usage = lrua.update_usage(state.usage, read_weights, write_weights, self.usage_decay)

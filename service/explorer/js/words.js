@@ -27,14 +27,26 @@ export class Explanations {
     return chunk && { row: chunk.rows.get(`${row.revision}:${row.step}`), heads: chunk.heads, count: chunk.count, failed: chunk.failed };
   }
 
-  async want(at) {
+  /** What fetches the explanation of a row, if it is missing: none or one function. */
+  missing(at) {
     const { rows } = this.log;
     const number = Math.floor(at / CHUNK);
     let end = Math.min((number + 1) * CHUNK, rows.length);
     while (end > at + 1 && rows[end - 1].run !== rows[at].run) end -= 1;
     const known = this.chunks.get(number);
-    const same = known && known.end === end && known.run === rows[at].run;
-    if (same || known?.busy || performance.now() < (known?.next ?? 0)) return;
+    if (known && known.end === end && known.run === rows[at].run) return [];
+    return [() => this.fetch(at, number, end)];
+  }
+
+  async fetch(at, number, end) {
+    const { rows } = this.log;
+    const known = this.chunks.get(number);
+    if (known?.busy) return;
+    if (performance.now() < (known?.next ?? 0)) {
+      clearTimeout(this.later);
+      this.later = setTimeout(this.loaded, GROWING_MS);
+      return;
+    }
     const chunk = { rows: known?.rows ?? new Map(), heads: known?.heads ?? [], count: 0, busy: true, end, run: rows[at].run };
     this.chunks.set(number, chunk);
     const { revision, step } = rows[end - 1];

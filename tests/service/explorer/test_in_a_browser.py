@@ -147,7 +147,7 @@ def test_the_plots_have_the_sessions_own_numbers(visit: Visit, api: httpx.Client
     page.wait_for_selector(".present canvas[aria-label*='After step 13']")
     memory = api.get(f"/v1/sessions/{copied}/memory").json()["state"][0]
     held = np.array(memory["data"]).reshape(128, 20)
-    page.wait_for_function("!document.querySelector('.words').textContent.includes('Loading')")
+    page.wait_for_function("() => !document.querySelector('.words').textContent.includes('Loading')")
     assert numbers_of(page, "Memory") == pytest.approx(held, abs=0.0051)
     page.check("#all-slots")
     shown = numbers_of(page, "Read weights")

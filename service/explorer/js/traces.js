@@ -3,6 +3,7 @@
 // plot over time wants the small ones of many rows, and the large ones of the row looked at.
 
 import { get } from "./api.js";
+import { nextLook } from "./lane.js";
 import { numbers } from "./msgpack.js";
 
 const LARGE = 640; // numbers from which a tensor counts as large
@@ -62,6 +63,7 @@ export class Traces {
       return;
     }
     const chunk = { rows: known?.rows ?? new Map(), end: known?.end ?? begin, busy: true };
+    const begun = performance.now();
     map.delete(number); // the latest used stand last
     map.set(number, chunk);
     try {
@@ -72,7 +74,7 @@ export class Traces {
     }
     chunk.end = end;
     chunk.busy = false;
-    chunk.next = performance.now() + GROWING_MS;
+    chunk.next = nextLook(begun, GROWING_MS);
     while (map.size > KEPT[kind]) map.delete(map.keys().next().value);
     this.loaded();
   }

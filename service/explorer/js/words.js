@@ -2,6 +2,7 @@
 
 import { get } from "./api.js";
 import { fill, h, number } from "./dom.js";
+import { nextLook } from "./lane.js";
 
 const CHUNK = 64;
 const BACK = 256; // rows that an age may reach back
@@ -49,6 +50,7 @@ export class Explanations {
     }
     const chunk = { rows: known?.rows ?? new Map(), heads: known?.heads ?? [], count: 0, busy: true, end, run: rows[at].run };
     this.chunks.set(number, chunk);
+    const begun = performance.now();
     const { revision, step } = rows[end - 1];
     try {
       const found = await get(`/v1/sessions/${this.log.session}/explain`, { revision, step, rows: BACK });
@@ -57,7 +59,7 @@ export class Explanations {
     } catch (error) {
       chunk.failed = error.detail ?? error.message;
     }
-    Object.assign(chunk, { busy: false, next: performance.now() + GROWING_MS });
+    Object.assign(chunk, { busy: false, next: nextLook(begun, GROWING_MS) });
     this.loaded();
   }
 }

@@ -128,9 +128,8 @@ async def _before(host: Host, stored: Stored, window: Window) -> list[NDArray[An
 
 async def _traced(host: Host) -> TracedStep:
     if host.traced is None:
-        make = (TracedStep, host.bundle, 1, host.runtime.multiple)
         try:
-            host.traced = await asyncio.to_thread(*make)
+            host.traced = await asyncio.to_thread(TracedStep, host.bundle, 1)
         except BackendError as error:
             name = host.manifest.name
             raise ModelNotLoaded(f"the traced step of {name} cannot be run: {error}") from error

@@ -29,12 +29,10 @@ class Seen(NamedTuple):
 class TracedStep:
     """One bundle's `step_traced.onnx`. Raises BackendError where it cannot be run here."""
 
-    def __init__(self, bundle: Bundle, threads: int, batch: int) -> None:
-        """batch: what a row is padded to, so that it is rounded as a step's rows are."""
+    def __init__(self, bundle: Bundle, threads: int) -> None:
         manifest = bundle.manifest
         self._session = open_session(bundle.read(STEP_TRACED_ONNX), threads, "CPUExecutionProvider")
         check_graph(self._session, manifest, manifest.trace)
-        self._batch = batch
         self._state = [tensor.name for tensor in manifest.state]
         self._trace = [tensor.name for tensor in manifest.trace]
         self._outputs = ["y", *(f"{name}_next" for name in self._state), *self._trace]
@@ -44,11 +42,11 @@ class TracedStep:
     ) -> Seen:
         """Rows (T, X) from a state, one array of dims each. kept, told: which state and which trace
         tensors to tell, by index."""
-        wide = [np.repeat(array[None], self._batch, axis=0) for array in state]
+        wide = [array[None] for array in state]
         states, traces, outputs = [[array[0] for array in wide]], list[list[Any]](), list[Any]()
         for row in rows:
             feed = dict(zip(self._state, wide, strict=True))
-            feed["x"] = np.repeat(row[None], self._batch, axis=0)
+            feed["x"] = row[None]
             y, *rest = self._session.run(self._outputs, feed)
             wide = rest[: len(wide)]
             outputs.append(y[0])

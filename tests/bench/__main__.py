@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from service.settings import ZOO
-from tests.bench import alone, engine, http, known, runtimes, scaling, stores
+from tests.bench import alone, engine, explorer, http, known, runtimes, scaling, stores
 from tests.bench.circumstances import circumstances
 
 PACKAGES = ("onnxruntime-gpu", "torch", "litestar", "redis")
@@ -31,7 +31,7 @@ def main(argv: list[str]) -> int:
         "sections",
         nargs="*",
         metavar="SECTION",
-        help="of runtime, engine, alone, http, stores, known, scaling",
+        help="of runtime, engine, alone, http, stores, known, scaling, explorer",
     )
     parser.add_argument("--seconds", type=float, default=5, help="of each HTTP measurement")
     parser.add_argument("--sessions", type=int, default=10_000, help="of stores, beside 64")
@@ -47,6 +47,7 @@ def main(argv: list[str]) -> int:
         "stores": lambda: stores.report(entry, seconds, args.sessions),
         "known": lambda: known.report(entry, args.known),
         "scaling": lambda: scaling.report(entry, seconds),
+        "explorer": lambda: explorer.report(entry, seconds),
     }
     chosen = args.sections or list(sections)
     if unknown := set(chosen) - set(sections):

@@ -3,6 +3,7 @@
 import { get } from "./api.js";
 import { fill, guarded, h, number } from "./dom.js";
 import { Figure } from "./figure.js";
+import { Lane } from "./lane.js";
 import { Log } from "./log.js";
 import { gridOf } from "./present.js";
 import { numbers } from "./msgpack.js";
@@ -48,7 +49,7 @@ export class Compare {
     const log = new Log(id, () => this.view.soon(), () => this.with(""));
     const traces = new Traces(log, this.view.model, () => this.view.soon());
     await log.open(this.stop.signal);
-    this.other = { log, traces };
+    this.other = { log, traces, lane: new Lane() };
     this.view.soon();
   }
 
@@ -64,7 +65,7 @@ export class Compare {
       fill(this.said, `The other session keeps no row of step ${row?.step ?? 0}; it stands at step ${other.log.step}.`);
       return;
     }
-    if (at >= 0) other.traces.want(at, at + 1, spec.kind);
+    if (at >= 0) other.lane.do(other.traces.missing(at, at + 1, spec.kind));
     const ours = view.traces.row(view.player.at, spec.kind);
     const theirs = at < 0 ? stands.tensors : other.traces.row(at, spec.kind);
     this.figures[0].show(gridOf(spec, ours, false, row));

@@ -24,7 +24,8 @@ export const DEMOS = [
   },
 ];
 
-/** The loaded model that a demo runs on, or undefined. */
+/** The loaded model that a demo runs on: the one of its name, else one of its task; or undefined. */
 export function modelOf(demo, models) {
-  return models.find(({ name, task }) => name === demo.id || task === demo.task || (demo.also ?? []).includes(task));
+  const tasks = [demo.task, ...(demo.also ?? [])];
+  return models.find(({ name }) => name === demo.id) ?? models.find(({ task }) => tasks.includes(task));
 }

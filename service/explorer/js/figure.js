@@ -57,7 +57,11 @@ export class Figure {
     if (this.table.open) this.tabulate();
   }
 
+  /** Only where it says something new: a change of its text would lay out the page again. */
   legend() {
+    const said = `${this.range.name} ${number(this.range.low)} ${number(this.range.high)}`;
+    if (said === this.told) return;
+    this.told = said;
     const context = this.ramp.getContext("2d");
     const image = context.createImageData(64, 8);
     const colours = table(this.range.name);

@@ -5,12 +5,15 @@ import { Compare } from "./compare.js";
 import { ago, button, bytes, fill, guarded, h, say } from "./dom.js";
 import { saveJson } from "./export.js";
 import { Form } from "./forms.js";
+import { Lane } from "./lane.js";
 import { Log } from "./log.js";
 import { OverTime } from "./over_time.js";
 import { Player } from "./player.js";
 import { Present } from "./present.js";
 import { Traces } from "./traces.js";
 import { Explanations, Words } from "./words.js";
+
+const REST_MS = 60;
 
 export class SessionView {
   /** options: {play: from the first row on, compare: another session's id, at: a step}. */
@@ -24,6 +27,7 @@ export class SessionView {
     this.log = new Log(this.id, () => this.soon(), (how) => this.over(how));
     this.traces = new Traces(this.log, this.model, () => this.soon());
     this.reasons = new Explanations(this.log, () => this.soon());
+    this.lane = new Lane();
     this.player = new Player(() => this.soon());
     this.over_time = new OverTime(this.model, this.traces, (at) => this.look(at), () => this.soon());
     this.present = new Present(this.model, this.traces);
@@ -100,10 +104,7 @@ export class SessionView {
     player.show(row, log.alive);
     this.tell();
     if (row) {
-      const [lo, hi] = this.over_time.span(player.at, log.rows.length);
-      traces.want(lo, hi, "small");
-      traces.want(player.at, player.at + (player.timer ? 16 : 1), "large");
-      this.reasons.want(player.at);
+      this.fetchSoon();
       this.over_time.show(log, player.at);
       this.present.show(row, traces.row(player.at, "small"), traces.row(player.at, "large"));
       this.words.show(this.reasons.of(player.at), traces.failed || "Loading…");
@@ -111,6 +112,19 @@ export class SessionView {
     this.rewinder.disabled = !row || row.step === log.step;
     this.forker.disabled = !row && log.rows.length > 0;
     this.compare.draw();
+  }
+
+  /** Fetch what is in view: at once where rows follow each other, else when scrubbing rests a moment. */
+  fetchSoon() {
+    const { log, player, traces } = this;
+    clearTimeout(this.resting);
+    const fetch = () => {
+      const [lo, hi] = this.over_time.span(player.at, log.rows.length);
+      const large = traces.missing(player.at, player.at + (player.timer ? 16 : 1), "large");
+      this.lane.do([...large, ...traces.missing(lo, hi, "small"), ...this.reasons.missing(player.at)]);
+    };
+    if (player.timer || player.follow) fetch();
+    else this.resting = setTimeout(fetch, REST_MS);
   }
 
   /** Before the first row there is only the state that the session began with. */

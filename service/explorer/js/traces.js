@@ -3,6 +3,7 @@
 // plot over time wants the small ones of many rows, and the large ones of the row looked at.
 
 import { get } from "./api.js";
+import { nextLook } from "./lane.js";
 import { numbers } from "./msgpack.js";
 
 const LARGE = 640; // numbers from which a tensor counts as large
@@ -35,27 +36,34 @@ export class Traces {
     return chunk?.rows.get(keyOf(this.log.rows[at]));
   }
 
-  /** Fetch what is missing for the rows from lo to before hi. */
-  want(lo, hi, kind) {
-    if (!this.roles[kind]) return;
+  /** What fetches what is missing for the rows from lo to before hi: one function a chunk. */
+  missing(lo, hi, kind) {
+    const jobs = [];
     const last = Math.min(hi, this.log.rows.length) - 1;
-    for (let chunk = Math.floor(Math.max(lo, 0) / CHUNK[kind]); chunk * CHUNK[kind] <= last; chunk++) {
-      this.fetch(chunk, kind);
+    for (let chunk = Math.floor(Math.max(lo, 0) / CHUNK[kind]); this.roles[kind] && chunk * CHUNK[kind] <= last; chunk++) {
+      const known = this.chunks[kind].get(chunk);
+      if (known?.end !== this.endOf(chunk, kind)) jobs.push(() => this.fetch(chunk, kind));
     }
+    return jobs;
+  }
+
+  endOf(chunk, kind) {
+    return Math.min((chunk + 1) * CHUNK[kind], this.log.rows.length);
   }
 
   async fetch(number, kind) {
     const begin = number * CHUNK[kind];
-    const end = Math.min(begin + CHUNK[kind], this.log.rows.length);
+    const end = this.endOf(number, kind);
     const map = this.chunks[kind];
     const known = map.get(number);
-    if (known && (known.busy || known.end === end)) return;
+    if (known?.busy || known?.end === end) return;
     if (known && performance.now() < known.next) { // somebody steps fast: a few looks a second do
       clearTimeout(this.later);
       this.later = setTimeout(this.loaded, GROWING_MS);
       return;
     }
     const chunk = { rows: known?.rows ?? new Map(), end: known?.end ?? begin, busy: true };
+    const begun = performance.now();
     map.delete(number); // the latest used stand last
     map.set(number, chunk);
     try {
@@ -66,7 +74,7 @@ export class Traces {
     }
     chunk.end = end;
     chunk.busy = false;
-    chunk.next = performance.now() + GROWING_MS;
+    chunk.next = nextLook(begun, GROWING_MS);
     while (map.size > KEPT[kind]) map.delete(map.keys().next().value);
     this.loaded();
   }

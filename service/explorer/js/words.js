@@ -2,6 +2,7 @@
 
 import { get } from "./api.js";
 import { fill, h, number } from "./dom.js";
+import { nextLook } from "./lane.js";
 
 const CHUNK = 64;
 const BACK = 256; // rows that an age may reach back
@@ -27,16 +28,29 @@ export class Explanations {
     return chunk && { row: chunk.rows.get(`${row.revision}:${row.step}`), heads: chunk.heads, count: chunk.count, failed: chunk.failed };
   }
 
-  async want(at) {
+  /** What fetches the explanation of a row, if it is missing: none or one function. */
+  missing(at) {
     const { rows } = this.log;
     const number = Math.floor(at / CHUNK);
     let end = Math.min((number + 1) * CHUNK, rows.length);
     while (end > at + 1 && rows[end - 1].run !== rows[at].run) end -= 1;
     const known = this.chunks.get(number);
-    const same = known && known.end === end && known.run === rows[at].run;
-    if (same || known?.busy || performance.now() < (known?.next ?? 0)) return;
+    if (known && known.end === end && known.run === rows[at].run) return [];
+    return [() => this.fetch(at, number, end)];
+  }
+
+  async fetch(at, number, end) {
+    const { rows } = this.log;
+    const known = this.chunks.get(number);
+    if (known?.busy) return;
+    if (performance.now() < (known?.next ?? 0)) {
+      clearTimeout(this.later);
+      this.later = setTimeout(this.loaded, GROWING_MS);
+      return;
+    }
     const chunk = { rows: known?.rows ?? new Map(), heads: known?.heads ?? [], count: 0, busy: true, end, run: rows[at].run };
     this.chunks.set(number, chunk);
+    const begun = performance.now();
     const { revision, step } = rows[end - 1];
     try {
       const found = await get(`/v1/sessions/${this.log.session}/explain`, { revision, step, rows: BACK });
@@ -45,7 +59,7 @@ export class Explanations {
     } catch (error) {
       chunk.failed = error.detail ?? error.message;
     }
-    Object.assign(chunk, { busy: false, next: performance.now() + GROWING_MS });
+    Object.assign(chunk, { busy: false, next: nextLook(begun, GROWING_MS) });
     this.loaded();
   }
 }

@@ -15,18 +15,35 @@ from tests.service.serving import Server, served
 
 SIZES = {"desk": (1280, 900), "phone": (320, 640)}
 SHOTS = Path(__file__).resolve().parents[3] / "build" / "explorer"
+FORMS: dict[str, dict[str, Any]] = {
+    "other": {"kind": "unheard-of"},
+    "edges": {
+        "kind": "graph",
+        "parts": [{"name": n, "size": s} for n, s in (("source", 3), ("label", 2), ("target", 3))],
+        "flags": ["query"],
+    },
+    "glyphs": {"kind": "glyph", "height": 3, "width": 2, "labels": 3, "told": "before"},
+    "repeats": {
+        "kind": "bits",
+        "width": 7,
+        "flags": ["delimiter"],
+        "numbers": [{"name": "repeats", "mean": 5.5, "deviation": 2.0}],
+    },
+    "longer": {"kind": "bits", "width": 20, "flags": []},
+}
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 WAIT_MS = 30_000.0  # on a busy machine
 
 
 @pytest.fixture(scope="session")
 def explored(tmp_path_factory: pytest.TempPathFactory) -> Generator[Server]:
-    """A server of the copy model, and of the same with a form that nobody has heard of."""
+    """A server of the copy model, and of the same with other forms for its nine numbers."""
     folder = tmp_path_factory.mktemp("explored")
     shutil.copytree(Path(ZOO) / "copy" / "bundle", folder / "copy")
-    shutil.copytree(folder / "copy", folder / "other")
-    manifest = read_manifest(folder / "other")
-    write_manifest(folder / "other", replace(manifest, name="other", form={"kind": "unheard-of"}))
+    for name, form in FORMS.items():
+        shutil.copytree(folder / "copy", folder / name)
+        manifest = read_manifest(folder / name)
+        write_manifest(folder / name, replace(manifest, name=name, form=form))
     with served(tmp_path_factory.mktemp("server"), folder) as running:
         yield running
 

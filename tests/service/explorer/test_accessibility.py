@@ -87,7 +87,7 @@ def test_the_colours_are_a_choice_that_is_kept(visit: Visit, session: str):
     )
     assert page.evaluate(colour) in ("68,1,84", "253,231,37"), "an end of viridis"
     page.select_option("#scale", "cividis")
-    page.wait_for_function(f"['0,34,78', '254,232,56'].includes(({colour})())")
+    page.wait_for_function(f"() => ['0,34,78', '254,232,56'].includes(({colour})())")
     page.reload()
     wait_for(page, "row 7 of 7")
     assert page.input_value("#scale") == "cividis"

@@ -11,7 +11,7 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.service.explorer.conftest import Visit
+from tests.service.explorer.conftest import FORMS, Visit
 from tests.service.serving import Server, until
 from tests.service.test_routes_mutations import PATTERN, READ, WRITE
 from tests.service.test_routes_sessions import create, step
@@ -71,7 +71,7 @@ def test_the_start_page_lists_demos_models_and_sessions(visit: Visit, copied: st
     page.wait_for_selector(f"text={copied}")
     row = page.locator("table.sessions tr", has_text=copied).inner_text()
     assert "copy 1" in row and "13" in row and "11.9 KiB" in row and "device" in row
-    assert page.locator("[data-model]").count() == 2
+    assert page.locator("[data-model]").count() == 1 + len(FORMS)
     assert page.locator("[data-demo=copy] a").is_visible()
     assert page.locator("[data-demo=metro] .missing").inner_text().startswith("Its model is not")
     visit.shot("start")
@@ -139,6 +139,58 @@ def test_a_model_of_any_form_is_stepped_by_numbers(visit: Visit, api: httpx.Clie
     assert "row 2 of 2" in where(page)
 
 
+def begun(page: Any, model: str) -> str:
+    page.click(f"[data-model={model}] button")
+    page.wait_for_selector("#step")
+    return page.inner_text("h1")
+
+
+def sent(api: httpx.Client, session: str) -> list[list[float]]:
+    told = api.get(f"/v1/sessions/{session}/history").json()["history"]
+    return told[0]["inputs"]
+
+
+def test_a_form_whose_rows_do_not_fit_the_model_gives_way_to_numbers(visit: Visit):
+    page = visit.open()
+    begun(page, "longer")
+    assert page.input_value("#numbers") == " ".join("0" * 9)
+
+
+def test_an_edge_and_a_query_are_chosen(visit: Visit, api: httpx.Client):
+    page = visit.open()
+    session = begun(page, "edges")
+    for part, choice in (("source", "2"), ("target", "0")):
+        page.select_option(f"select[data-name={part}]", choice)
+    page.click("text=query")
+    page.click("#step")
+    wait_for(page, "row 1 of 1")
+    assert sent(api, session) == [[0, 0, 1, 0, 0, 1, 0, 0, 1]]
+
+
+def test_a_glyph_is_drawn_and_named(visit: Visit, api: httpx.Client):
+    page = visit.open()
+    session = begun(page, "glyphs")
+    page.click(".pixel[data-row='0'][data-column='1']")
+    page.click(".pixel[data-row='2'][data-column='0']")
+    page.select_option("#label", "1")
+    page.click("#step")
+    wait_for(page, "row 1 of 1")
+    assert sent(api, session) == [[0, 1, 0, 0, 1, 0, 0, 1, 0]]
+    visit.shot("glyph")
+
+
+def test_a_number_beside_the_bits_is_sent_as_the_model_was_trained_on_it(
+    visit: Visit, api: httpx.Client
+):
+    page = visit.open()
+    session = begun(page, "repeats")
+    page.get_by_role("button", name="delimiter").click()
+    page.fill("input[data-name=repeats]", "7")
+    page.click("#step")
+    wait_for(page, "row 1 of 1")
+    assert sent(api, session) == [[0] * 7 + [1, 0.75]]
+
+
 def test_the_plots_have_the_sessions_own_numbers(visit: Visit, api: httpx.Client, copied: str):
     page = visit.open(f"#session={copied}")
     wait_for(page, "row 13 of 13")
@@ -147,7 +199,9 @@ def test_the_plots_have_the_sessions_own_numbers(visit: Visit, api: httpx.Client
     page.wait_for_selector(".present canvas[aria-label*='After step 13']")
     memory = api.get(f"/v1/sessions/{copied}/memory").json()["state"][0]
     held = np.array(memory["data"]).reshape(128, 20)
-    page.wait_for_function("!document.querySelector('.words').textContent.includes('Loading')")
+    page.wait_for_function(
+        "() => !document.querySelector('.words').textContent.includes('Loading')"
+    )
     assert numbers_of(page, "Memory") == pytest.approx(held, abs=0.0051)
     page.check("#all-slots")
     shown = numbers_of(page, "Read weights")

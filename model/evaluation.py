@@ -154,6 +154,18 @@ def _told_gap(summary: dict[str, Any]) -> str:
     )
 
 
+def changes_of(told: Sequence[str]) -> dict[str, Any]:
+    """Reads options such as discrete=true. Raises ValueError for anything else."""
+    changes: dict[str, Any] = {}
+    for text in told:
+        name, _, value = text.partition("=")
+        try:
+            changes[name] = msgspec.json.decode(value)
+        except msgspec.DecodeError as error:
+            raise ValueError(f"--set should be a name, = and JSON, got {text!r}") from error
+    return changes
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `ntm eval`."""
     add = parser.add_argument
@@ -164,6 +176,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--sequences", type=int, default=100, help="sequences a length")
     add("--within", type=int, default=1000, help="sequences over the lengths of training; 0: none")
     add("--seed", type=int, default=1000, help="of the test sequences")
+    add("--set", action="append", default=[], metavar="NAME=VALUE", help="of the network, as JSON")
     add("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
     add("--threads", type=int, default=1, help="of one operation")
     add("--json", action="store_true", help="print JSON")
@@ -183,12 +196,14 @@ def main(argv: Sequence[str]) -> int:
     entry = args.entry or ZOO / args.task
     try:
         task = make_task(args.task, args.by)
-        network, card = load(entry)
+        network, card = load(entry, changes_of(args.set))
         if card.task != task.name:
             raise ValueError(f"expected weights for {task.name}, got a card for {card.task}")
         cast(nn.Module, network).to(args.device)
         lengths = args.lengths or task.test_lengths
         results = evaluate(network, task, lengths, args.sequences, args.within, args.seed)
+        if args.card and args.set:
+            raise ValueError("--card keeps the results of the network as its card has it: no --set")
         if args.card:
             update_results(entry, results)
     except ValueError as error:

@@ -1,5 +1,6 @@
 """Families by name, and zoo entries: a folder with weights.safetensors and card.json."""
 
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast
@@ -94,14 +95,15 @@ def read_card(entry: Path) -> Card:
         raise ValueError(f"{entry / CARD} is no card: {error}") from error
 
 
-def load(entry: Path) -> tuple[Network, Card]:
+def load(entry: Path, changes: Mapping[str, Any] | None = None) -> tuple[Network, Card]:
     """The trained network of a zoo entry, in evaluation mode, and its card.
 
+    changes: of the constructor's arguments, where the weights fit all the same.
     Raises ValueError where the card is none, or the weights are not finite or in names, shapes
     and dtypes not exactly the network's.
     """
     card = read_card(entry)
-    network = build(card.family, card.network)
+    network = build(card.family, {**card.network, **(changes or {})})
     try:
         weights = load_file(entry / WEIGHTS)
     except (OSError, SafetensorError) as error:

@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -19,7 +20,7 @@ from export.errors import BundleError
 from export.folders import replaced
 from export.manifest import STEP_TORCHSCRIPT, WEIGHTS
 from export.triton import write_repository
-from model.sizes import parse_sizes
+from model.sizes import CHANGES_HELP, parse_changes
 
 ZOO = Path(__file__).resolve().parent.parent / "model" / "zoo"
 
@@ -35,7 +36,7 @@ def main(argv: Sequence[str]) -> int:
         folder = args.out or entry / "bundle"
         if args.check:
             return check(entry, folder)
-        made = export(entry, folder, args.torchscript, args.weights, args.sizes)
+        made = export(entry, folder, args.torchscript, args.weights, args.set)
         print(describe(folder, made))
     except (ValueError, OSError, BundleError) as error:
         print(f"ntm export: {error}", file=sys.stderr)
@@ -71,17 +72,17 @@ def export(
     folder: Path,
     torchscript: bool = False,
     weights: bool = False,
-    sizes: dict[str, int] | None = None,
+    changes: dict[str, Any] | None = None,
 ) -> Manifest:
     """Write the bundle of `entry` into `folder`, in place of what is there once all is well.
 
-    sizes: of the network, others than the card's where no weight depends on them. Raises what
-    `load` and `pack` raise, and leaves what was there.
+    changes: of the network's arguments, where no weight depends on them. Raises what `load` and
+    `pack` raise, and leaves what was there.
     """
     from export.pack import pack
     from model.families import load
 
-    network, card = load(entry, sizes)
+    network, card = load(entry, changes)
     with replaced(folder) as fresh:
         manifest = pack(network, card, fresh, torchscript, weights)
         read_bundle(fresh)
@@ -161,11 +162,7 @@ def _parsed(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--weights", action="store_true", help="also the weights, for NTM_RUNTIME=fused"
     )
-    parser.add_argument(
-        "--sizes",
-        type=parse_sizes,
-        help="others than the card's, e.g. columns=512 of an NPI's scratch pad",
-    )
+    parser.add_argument("--set", type=parse_changes, metavar="NAME=VALUE,...", help=CHANGES_HELP)
     parser.add_argument(
         "--check", action="store_true", help="compare the bundle there with a fresh export"
     )
@@ -181,8 +178,8 @@ def _parsed(argv: Sequence[str]) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.kserve and not args.triton:
         parser.error("--kserve goes with --triton")
-    if args.sizes and (args.check or args.triton):
-        parser.error("--sizes makes a new bundle: --check and --triton are for one that is there")
+    if args.set and (args.check or args.triton):
+        parser.error("--set makes a new bundle: --check and --triton are for one that is there")
     if args.triton and (args.check or args.torchscript or args.weights):
         parser.error("--triton takes the bundle as it is: the other options are for an export")
     return args

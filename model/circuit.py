@@ -57,21 +57,24 @@ def run(circuit: Circuit, registers: Tensor, tape: Tensor) -> tuple[Tensor, Tens
     registers: (B, R, M), tape: (B, M, M). Returns both as they are afterwards. READ sees the tape
     before this step's WRITE, which gives 0.
     """
-    values, used = registers, 0
+    values, used = [registers], 0
+    constants = [constant(registers[:, 0], value) for value in (0, 1, 2)]
     for module in MODULES:
         if module.name in CONSTANTS:
-            output = constant(registers[:, 0], CONSTANTS[module.name])
+            values.append(constants[CONSTANTS[module.name]].unsqueeze(1))
+            continue
+        known = torch.cat(values, dim=1)
+        values = [known]
+        chosen = circuit.arguments[:, used : used + module.arguments, : known.shape[1]]
+        arguments = torch.bmm(chosen, known).unbind(dim=1)
+        used += module.arguments
+        if module.name == "READ":
+            output = read(tape, *arguments)
+        elif module.name == "WRITE":
+            tape, output = write(tape, *arguments), constants[0]
+        elif module.name in UNARY:
+            output = UNARY[module.name](*arguments)
         else:
-            chosen = circuit.arguments[:, used : used + module.arguments, : values.shape[1]]
-            arguments = (chosen @ values).unbind(dim=1)
-            used += module.arguments
-            if module.name == "READ":
-                output = read(tape, *arguments)
-            elif module.name == "WRITE":
-                tape, output = write(tape, *arguments), constant(registers[:, 0], 0)
-            elif module.name in UNARY:
-                output = UNARY[module.name](*arguments)
-            else:
-                output = BINARY[module.name](*arguments)
-        values = torch.cat([values, output.unsqueeze(1)], dim=1)
-    return circuit.sources @ values, tape
+            output = BINARY[module.name](*arguments)
+        values.append(output.unsqueeze(1))
+    return torch.bmm(circuit.sources, torch.cat(values, dim=1)), tape

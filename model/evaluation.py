@@ -16,7 +16,7 @@ from model.entry import update_results
 from model.families import Network, load
 from model.options import parse_lengths
 from model.rollout import first_state, judging, rollout
-from model.sizes import parse_sizes
+from model.sizes import CHANGES_HELP, parse_changes
 from model.tasks import TASKS, Batch, Task, make_task
 from model.tasks.task import TEST_SEED, Instances, Provable, Queried, drawn_for
 
@@ -192,10 +192,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--by", metavar="UNIT", help="what a length counts, e.g. vectors; None: the task's own")
     add("--lengths", type=parse_lengths, help="e.g. 10,20,30; None: the task's")
     add("--sequences", type=int, default=100, help="sequences a length")
-    add("--sizes", type=parse_sizes, help="others than the card's, e.g. columns=3072 of an NPI")
     add("--within", type=int, default=1000, help="sequences over the lengths of training; 0: none")
     add("--verify", action="store_true", help="the task's verification set too")
     add("--seed", type=int, default=1000, help="of the test sequences")
+    add("--set", type=parse_changes, metavar="NAME=VALUE,...", help=CHANGES_HELP)
     add("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
     add("--threads", type=int, default=1, help="of one operation")
     add("--json", action="store_true", help="print JSON")
@@ -215,7 +215,7 @@ def main(argv: Sequence[str]) -> int:
     entry = args.entry or ZOO / args.task
     try:
         task = make_task(args.task, args.by, args.data)
-        network, card = load(entry, args.sizes)
+        network, card = load(entry, args.set)
         if card.task != task.name:
             raise ValueError(f"expected weights for {task.name}, got a card for {card.task}")
         cast(nn.Module, network).to(args.device)
@@ -223,6 +223,8 @@ def main(argv: Sequence[str]) -> int:
         results = evaluate(network, task, lengths, args.sequences, args.within, args.seed)
         if args.verify:
             results["verification"] = verify(network, task)
+        if args.card and args.set:
+            raise ValueError("--card keeps the results of the network as its card has it: no --set")
         if args.card:
             update_results(entry, results)
     except ValueError as error:

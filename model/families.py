@@ -1,5 +1,6 @@
 """Families by name, and zoo entries: a folder with weights.safetensors and card.json."""
 
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast
@@ -111,15 +112,15 @@ def read_card(entry: Path) -> Card:
         raise ValueError(f"{entry / CARD} is no card: {error}") from error
 
 
-def load(entry: Path, sizes: dict[str, int] | None = None) -> tuple[Network, Card]:
+def load(entry: Path, changes: Mapping[str, Any] | None = None) -> tuple[Network, Card]:
     """The trained network of a zoo entry, in evaluation mode, and its card.
 
-    sizes: constructor's arguments to be others than in the card, which then has these. Raises
-    ValueError where the card is none, or the weights are not finite or in names, shapes and dtypes
-    not exactly the network's.
+    changes: of the constructor's arguments, where the weights fit all the same; the card then has
+    these. Raises ValueError where the card is none, or the weights are not finite or in names,
+    shapes and dtypes not exactly the network's.
     """
     card = read_card(entry)
-    card = msgspec.structs.replace(card, network=card.network | (sizes or {}))
+    card = msgspec.structs.replace(card, network={**card.network, **(changes or {})})
     try:
         return restore(card.family, card.network, (entry / WEIGHTS).read_bytes()), card
     except (OSError, SafetensorError) as error:

@@ -40,7 +40,7 @@ CONSTANTS = {"ZERO": 0, "ONE": 1, "TWO": 2}
 
 def read(tape: Tensor, pointer: Tensor) -> Tensor:
     """r = sum_i p_i M_i. tape: (B, M, M): cell, integer; pointer: (B, M). Returns (B, M)."""
-    return (pointer.unsqueeze(1) @ tape).squeeze(1)
+    return torch.bmm(pointer.unsqueeze(1), tape).squeeze(1)
 
 
 def write(tape: Tensor, pointer: Tensor, value: Tensor) -> Tensor:
@@ -126,24 +126,24 @@ def _circular(weights: Tensor, values: Tensor, place: Tensor) -> Tensor:
     """sum_i weights_i values_{place_ic mod M}. weights, values: (B, M); place: (M, M). (B, M)."""
     size = values.shape[1]
     turned = values.index_select(1, (place % size).flatten()).unflatten(1, (size, size))
-    return (weights.unsqueeze(1) @ turned).squeeze(1)
+    return torch.bmm(weights.unsqueeze(1), turned).squeeze(1)
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
     """(B, 1). A product of matrices: it does not round by a row's place in the batch."""
-    return (a.unsqueeze(1) @ b.unsqueeze(2)).squeeze(2)
+    return torch.bmm(a.unsqueeze(1), b.unsqueeze(2)).squeeze(2)
 
 
 def _below(a: Tensor) -> Tensor:
     """P(a < c) for each c. a: (B, M). Returns (B, M)."""
     size = a.shape[1]
-    return a @ torch.ones(size, size, dtype=a.dtype, device=a.device).triu(1)
+    return torch.mm(a, a.new_ones(size, size).triu(1))
 
 
 def _above(a: Tensor) -> Tensor:
     """P(a > c) for each c. a: (B, M). Returns (B, M)."""
     size = a.shape[1]
-    return a @ torch.ones(size, size, dtype=a.dtype, device=a.device).tril(-1)
+    return torch.mm(a, a.new_ones(size, size).tril(-1))
 
 
 def _flag(true: Tensor, size: int) -> Tensor:

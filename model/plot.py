@@ -5,16 +5,17 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Generator
 
-from model import algorithm, analysis, figures
+from model import algorithm, analysis, figures, program
 from model.episodes import Episodes, record
 from model.evaluation import ZOO, evaluate
 from model.families import Card, Network, load
 from model.learning import convergence, learning_curve
+from model.nram import NRAM
 from model.options import parse_lengths
 from model.scaling import step_costs
 from model.tasks import Task, make_task
@@ -52,6 +53,10 @@ def study(
     length = args.length or task.train_lengths[1]
     generator = Generator().manual_seed(ANALYSIS_SEED)
     batch = task.at_length(generator, args.sequences, length)
+    if card.family == "nram":
+        told = program.describe(program.blocks(cast(NRAM, network), batch.state["tape"]))
+        measured = draw_generalisation(network, task, args, out)
+        return {"task": card.task, "generalisation": measured, "program": told}, told
     episodes = record(network, batch)
     figures.save(figures.episode(episodes), out, "episode")
     found: dict[str, Any] = {"task": card.task, "family": card.family, "seed": card.seed}

@@ -66,7 +66,7 @@ def _untrained(
         task="copy",
         network=config,
         activation=activation,
-        form={"kind": "bits", "width": config["input_size"] - 1, "flags": ["delimiter"]},
+        form={"kind": "bits", "width": config.get("input_size", 2) - 1, "flags": ["delimiter"]},
         command="none: untrained",
         seed=seed,
     )

@@ -105,13 +105,27 @@ PROBLEMS = {
     for problem in (
         Problem("access", lambda n: n + 2, lambda n: 4, access, 2, 20, ("k", ARRAY, "0"), "cell 0"),
         Problem(
-            "increment", lambda n: n + 1, lambda n: n + 3, increment, 1, 15, (ARRAY, "0"), ARRAY
+            "increment", lambda n: n + 1, lambda n: 2 * n + 4, increment, 1, 15, (ARRAY, "0"), ARRAY
         ),
         Problem(
-            "tape-copy", lambda n: 2 * n + 1, lambda n: n + 4, copy, 1, 15, ("p", ARRAY), "from p"
+            "tape-copy",
+            lambda n: 2 * n + 1,
+            lambda n: 2 * n + 4,
+            copy,
+            1,
+            15,
+            ("p", ARRAY),
+            "from p",
         ),
         Problem(
-            "reverse", lambda n: 2 * n + 1, lambda n: n + 4, reverse, 1, 15, ("p", ARRAY), "from p"
+            "reverse",
+            lambda n: 2 * n + 1,
+            lambda n: 2 * n + 4,
+            reverse,
+            1,
+            15,
+            ("p", ARRAY),
+            "from p",
         ),
         Problem(
             "swap", lambda n: n + 3, lambda n: 7, swap, 2, 20, ("p", "q", ARRAY, "0"), "A[p], A[q]"

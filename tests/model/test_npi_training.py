@@ -50,9 +50,7 @@ def test_a_network_is_measured_by_itself_and_at_other_sizes(
     entry = entry_of("recursive-addition", tmp_path)
     network, card = load(entry)
     assert card.form["kind"] == "numbers" and network.state_spec[0].dims == (4, 9)
-    argv = (
-        f"recursive-addition --entry {entry} --lengths 2 --sequences 3 --within 0 --sizes".split()
-    )
+    argv = f"recursive-addition --entry {entry} --lengths 2 --sequences 3 --within 0 --set".split()
     assert evaluation.main([*argv, "columns=12,depth=20"]) == 0
     assert "0/3  0.00% of queries right" in capsys.readouterr().out
     assert evaluation.main([*argv, "hidden_size=9"]) == 1

@@ -2,17 +2,21 @@ import argparse
 
 import pytest
 
-from model.sizes import parse_sizes, require_positive
+from model.sizes import parse_changes, require_positive
 
 
-def test_sizes_are_read_by_name() -> None:
-    assert parse_sizes("columns=512,depth=8") == {"columns": 512, "depth": 8}
+def test_changes_are_read_by_name_as_json() -> None:
+    assert parse_changes("columns=512,depth=8") == {"columns": 512, "depth": 8}
+    assert parse_changes('discrete=true,controller="lstm"') == {
+        "discrete": True,
+        "controller": "lstm",
+    }
 
 
-@pytest.mark.parametrize("text", ["", "columns", "columns=", "columns=x", "a=1=2", "columns=1.5"])
-def test_what_is_no_sizes_is_refused(text: str) -> None:
-    with pytest.raises(argparse.ArgumentTypeError, match="expected sizes like columns=512,depth=8"):
-        parse_sizes(text)
+@pytest.mark.parametrize("text", ["", "columns", "columns=", "columns=x", "a=1=2"])
+def test_what_is_no_change_is_refused(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="expected names and JSON like columns=512"):
+        parse_changes(text)
 
 
 @pytest.mark.parametrize("size", [0, -1, True, 2.0, "3"])

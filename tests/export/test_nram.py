@@ -1,0 +1,181 @@
+"""A Neural Random-Access Machine goes the whole way, exported and served, with no line of the
+service changed for it."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any, cast
+
+import httpx
+import numpy as np
+import onnx
+import pytest
+
+from export.bundle import read_bundle
+from export.command import ZOO
+from export.manifest import STEP_ONNX, STEP_TORCHSCRIPT, STEP_TRACED_ONNX
+from export.parity import follow, onnx_stepper, reference, torchscript_stepper
+from export.step import StepModule
+from model.families import Network, build
+from model.tape import decode, encode
+from tests.bundles import make_bundle
+from tests.export.test_onnx import open_session
+from tests.service.serving import Server, served
+
+# M=7, R=3, H=8: pairwise distinct.
+SIZES: dict[str, Any] = {"integers": 7, "registers": 3, "controller_size": 8}
+NAMES = {
+    "soft": SIZES,
+    "lstm": SIZES | {"controller": "lstm"},
+    "discrete": SIZES | {"discrete": True},
+}
+
+
+@pytest.fixture(scope="module")
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("nram")
+    for name, sizes in NAMES.items():
+        make_bundle(
+            folder / name, name=name, family="nram", torchscript=True, activation="none", **sizes
+        )
+    return folder
+
+
+def step_of(name: str, traced: bool = False) -> StepModule:
+    import torch
+
+    torch.manual_seed(1)
+    return StepModule(cast(Network, build("nram", NAMES[name])), "none", traced)
+
+
+def some_state(step: StepModule, batch: int, seed: int) -> dict[str, np.ndarray]:
+    """Rows that go on or wait, and distributions that differ from row to row; of a discrete machine
+    certain integers."""
+    random = np.random.default_rng(seed)
+    feeds = {"x": random.integers(0, 2, (batch, 1)).astype(np.float32)}
+    for tensor in step.state_spec:
+        values = np.exp(2 * random.standard_normal((batch, *tensor.dims)))
+        if step.network.discrete:
+            values = values == values.max(axis=-1, keepdims=True)
+        feeds[tensor.name] = (values / values.sum(axis=-1, keepdims=True)).astype(np.float32)
+    return feeds
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_artefact_is_the_network_over_a_thousand_steps_and_exactly_where_discrete(
+    bundles: Path, name: str
+) -> None:
+    bundle = read_bundle(bundles / name)
+    steppers = (
+        (step_of(name), onnx_stepper, STEP_ONNX),
+        (step_of(name, traced=True), onnx_stepper, STEP_TRACED_ONNX),
+        (step_of(name), torchscript_stepper, STEP_TORCHSCRIPT),
+    )
+    most = 0 if name == "discrete" else 1e-5
+    for step, stepper, file in steppers:
+        difference = follow(step, stepper(bundle.read(file), step), file)
+        assert difference.step <= most and np.isfinite(difference.drift)
+        assert bundle.manifest.parity[file] <= most and bundle.manifest.drift[file] <= 1e-3
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("batch", [1, 2, 5, 17])
+def test_from_any_state_and_at_any_batch_size_a_step_is_the_networks(
+    bundles: Path, name: str, batch: int
+) -> None:
+    bundle, step = read_bundle(bundles / name), step_of(name)
+    feeds = list(some_state(step, batch, seed=batch).values())
+    wanted = reference(step, feeds)
+    for stepper, file in ((onnx_stepper, STEP_ONNX), (torchscript_stepper, STEP_TORCHSCRIPT)):
+        for want, got in zip(wanted, stepper(bundle.read(file), step)(feeds), strict=True):
+            np.testing.assert_allclose(got, want, rtol=0, atol=0 if name == "discrete" else 1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_graph_has_no_loop_no_branch_and_no_sum_that_rounds_by_place(
+    bundles: Path, name: str
+) -> None:
+    for file in (STEP_ONNX, STEP_TRACED_ONNX):
+        graph = onnx.load_from_string(read_bundle(bundles / name).read(file)).graph
+        spent = {node.op_type for node in graph.node}
+        assert not spent & {"Loop", "If", "Scan", "CumSum", "CumProd", "ScatterND", "OneHot"}
+        assert not spent & {"ReduceSum", "ReduceMean", "Trilu", "Range"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_row_alone_equals_the_row_at_every_place_of_a_full_batch_bit_for_bit(
+    bundles: Path, name: str
+) -> None:
+    session, step = open_session(read_bundle(bundles / name), STEP_ONNX), step_of(name)
+    feeds, noise = some_state(step, 32, seed=7), some_state(step, 4, seed=8)
+    for row in range(0, 32, 5):
+        alone = {key: value.copy() for key, value in noise.items()}
+        for key in alone:
+            alone[key][0] = feeds[key][row]
+        want = session.run(None, alone)
+        for size in (4, 8, 12, 32):
+            place = (7 * row) % size
+            order = np.roll(np.arange(32), place - row)[:size]
+            got = session.run(None, {key: value[order] for key, value in feeds.items()})
+            for expected, actual in zip(want, got, strict=True):
+                assert expected[0].tobytes() == actual[place].tobytes()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[Server]:
+    """The zoo's machine, as trained and committed."""
+    folder = tmp_path_factory.mktemp("server")
+    (folder / "models").mkdir()
+    (folder / "models" / "access").symlink_to(ZOO / "access" / "bundle")
+    with served(folder, folder / "models") as running:
+        yield running
+
+
+def halted_on(client: httpx.Client, cells: list[int], integers: int) -> tuple[list[int], int]:
+    """The tape when a session that was created with `cells` has halted, and its steps."""
+    tape = encode(cells, integers, integers).tolist()
+    made = client.post("/v1/models/access/sessions", json={"state": {"tape": tape}})
+    assert made.status_code == 201, made.text
+    path = f"/v1/sessions/{made.json()['id']}"
+    steps = 0
+    while steps < 20:
+        told, steps = client.post(f"{path}/steps", json={"inputs": [[1]]}).json(), steps + 1
+        if told["outputs"][0][1] >= 0.5:
+            break
+    shown = {part["name"]: part for part in client.get(f"{path}/memory").json()["state"]}
+    assert shown["tape"]["role"] == "memory" and shown["registers"]["role"] == "register"
+    return decode(np.array(shown["tape"]["data"], np.float32)), steps
+
+
+def test_a_served_session_is_given_a_tape_steps_to_its_halt_and_has_the_answer_on_it(
+    server: Server,
+) -> None:
+    with server.client() as client:
+        model = client.get("/v1/models/access").json()
+        integers = model["state"][0]["dims"][0]
+        form = model["form"]
+        assert form["kind"] == "tape" and form["state"] == model["state"][0]["name"] == "tape"
+        array = np.random.default_rng(1).integers(1, integers, 50).tolist()
+        for k in (0, 7, 49):
+            cells = [k, *array, 0]
+            answer, steps = halted_on(client, cells, integers)
+            rest = [0] * (integers - len(cells))
+            assert answer == [array[k], *array, 0, *rest] and steps == 3
+
+
+def test_further_rows_leave_a_halted_session_as_it_is_and_a_wrong_tape_is_refused(
+    server: Server,
+) -> None:
+    with server.client() as client:
+        integers = client.get("/v1/models/access").json()["state"][0]["dims"][0]
+        tape = encode([1, 5, 6, 0], integers, integers).tolist()
+        made = client.post("/v1/models/access/sessions", json={"state": {"tape": tape}})
+        path = f"/v1/sessions/{made.json()['id']}"
+        client.post(f"{path}/steps", json={"inputs": [[1]] * 3})
+        before = client.get(f"{path}/memory").json()["state"]
+        told = client.post(f"{path}/steps", json={"inputs": [[1]] * 5}).json()["outputs"]
+        assert told == [[0, 1, 0]] * 5
+        assert client.get(f"{path}/memory").json()["state"] == before
+        short = client.post("/v1/models/access/sessions", json={"state": {"tape": tape[:-1]}})
+        assert short.status_code == 422 and "state.tape" in short.text

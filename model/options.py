@@ -20,7 +20,7 @@ LSTM_WIDTHS = {
 # for, so runs and cards from before these were options go on unchanged.
 OWN: dict[str, dict[str, Any]] = {
     "ntm": {"write_heads": 1, "shift_range": 1, "sharpening": "power"},
-    "dnc": {"mask_content": False, "erase_freed": False, "sharpen_links": False},
+    "dnc": {"mask_content": False, "erase_freed": False, "sharpen_links": False, "state_clip": 0.0},
 }
 
 
@@ -73,6 +73,7 @@ def _add_network(group: argparse._ArgumentGroup) -> None:  # pyright: ignore[rep
     add("--mask-content", action="store_true", help="dnc: compare with parts of a word")
     add("--erase-freed", action="store_true", help="dnc: wipe what is freed")
     add("--sharpen-links", action="store_true", help="dnc: keep the order of writing sharp")
+    add("--state-clip", type=float, default=0.0, help="dnc: bound of its LSTM's state; 0: none")
 
 
 def _add_optimisation(group: argparse._ArgumentGroup) -> None:  # pyright: ignore[reportPrivateUsage]

@@ -38,6 +38,8 @@ class DNC(nn.Module):
     control", ICLR), each off by itself: mask_content compares a key with the parts of each word
     that a mask lets through; erase_freed wipes what a freed slot held; sharpen_links keeps
     the forward and backward weights from blurring.
+    state_clip: bounds an LSTM controller's state, as the authors' own code does (20 there); 0: not.
+    A cell that counts rows otherwise grows with them, and its rounding past 1e-5 from 32 on.
     Raises ValueError for sizes and names that make no machine.
     """
 
@@ -58,9 +60,13 @@ class DNC(nn.Module):
         mask_content: bool = False,
         erase_freed: bool = False,
         sharpen_links: bool = False,
+        state_clip: float = 0.0,
     ) -> None:
         super().__init__()
         require_positive(input_size=input_size, output_size=output_size)
+        if state_clip < 0 or (state_clip and controller != "lstm"):
+            raise ValueError(f"state_clip must be >= 0, and 0 without an LSTM, got {state_clip}")
+        self.state_clip = state_clip
         self.input_size, self.output_size, self.erase_freed = input_size, output_size, erase_freed
         self.bank = MemoryBank(memory_size, memory_width, memory_init)
         self.interface = DNCInterface(
@@ -120,6 +126,9 @@ class DNC(nn.Module):
         the memory is written, then read, so a head can read what was written in this step.
         """
         hidden, controller = self.controller(x, state.reads, state.controller)
+        if self.state_clip:
+            limit = self.state_clip
+            controller = tuple(part.clamp(-limit, limit) for part in controller)
         read, write = self.interface(hidden)
         kept = retention(read.free, state.read_weights)
         usage = update_usage(state.usage, state.write_weights[:, 0], kept)

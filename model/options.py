@@ -25,7 +25,7 @@ LSTM_WIDTHS = {
 # for, so runs and cards from before these were options go on unchanged.
 OWN: dict[str, dict[str, Any]] = {
     "ntm": {"write_heads": 1, "shift_range": 1, "sharpening": "power"},
-    "dnc": {"mask_content": False, "erase_freed": False, "sharpen_links": False},
+    "dnc": {"mask_content": False, "erase_freed": False, "sharpen_links": False, "state_clip": 0.0},
     "npi": {"columns": 128, "depth": 8},
     "mann": {"usage_decay": 0.99, "key_strength": False, "separate_add": False},
 }
@@ -80,12 +80,13 @@ def _add_network(group: argparse._ArgumentGroup) -> None:  # pyright: ignore[rep
     add("--write-heads", type=int, default=1, help="number of them")
     add("--mask-content", action="store_true", help="dnc: compare with parts of a word")
     add("--erase-freed", action="store_true", help="dnc: wipe what is freed")
+    add("--sharpen-links", action="store_true", help="dnc: keep the order of writing sharp")
+    add("--state-clip", type=float, default=0.0, help="dnc: bound of its LSTM's state; 0: none")
     add("--columns", type=int, default=128, help="npi: of the scratch pad")
     add("--depth", type=int, default=8, help="npi: calls within calls, at most")
     add("--integers", type=int, default=64, help="nram: of a session; also the cells of its tape")
     add("--registers", type=int, default=4, help="nram: number of them")
     add("--discrete", action="store_true", help="nram: once trained, take the likeliest of each")
-    add("--sharpen-links", action="store_true", help="dnc: keep the order of writing sharp")
     add("--usage-decay", type=float, default=0.99, help="mann: of the usage, a step")
     add("--key-strength", action="store_true", help="mann: keys have a strength, as the NTM's")
     add("--separate-add", action="store_true", help="mann: write something else than the key")

@@ -292,6 +292,22 @@ def test_sizes_below_one_are_refused(size: str) -> None:
         DNC(X, Y, **sizes)
 
 
+def test_a_state_clip_bounds_the_controller_and_changes_nothing_within_it() -> None:
+    network, inputs = dnc(), rows(40)
+    free = network.run(inputs)[1].controller
+    largest = max(float(part.detach().abs().max()) for part in free)
+    # A cell grows by at most 1 a row.
+    within, tight = dnc(state_clip=42), dnc(state_clip=0.5 * largest)
+    assert same(within.run(inputs)[1], network.run(inputs)[1])
+    bound = tight.run(inputs)[1].controller
+    assert max(float(part.detach().abs().max()) for part in bound) <= 0.5 * largest
+    asked = recipe_from(options_of(["copy", "--family", "dnc", "--state-clip", "20"])).network
+    assert DNC(**asked).state_clip == 20
+    for wrong in ({"state_clip": -1.0}, {"state_clip": 1.0, "controller": "feedforward"}):
+        with pytest.raises(ValueError, match="state_clip must be"):
+            dnc(**wrong)
+
+
 def test_huge_inputs_stay_finite() -> None:
     y, state = dnc(**ALL).run(torch.full((B, T, X), 3e38))
     assert y.isfinite().all() and all(part.isfinite().all() for part in flatten(state))

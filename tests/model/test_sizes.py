@@ -15,7 +15,9 @@ def test_changes_are_read_by_name_as_json() -> None:
 
 @pytest.mark.parametrize("text", ["", "columns", "columns=", "columns=x", "a=1=2"])
 def test_what_is_no_change_is_refused(text: str) -> None:
-    with pytest.raises(argparse.ArgumentTypeError, match="expected names and JSON like columns=512"):
+    with pytest.raises(
+        argparse.ArgumentTypeError, match="expected names and JSON like columns=512"
+    ):
         parse_changes(text)
 
 

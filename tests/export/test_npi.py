@@ -12,7 +12,7 @@ import onnx
 import pytest
 import torch
 
-from export.bundle import read_bundle
+from export.bundle import Bundle, read_bundle
 from export.command import ZOO
 from export.manifest import STEP_ONNX, STEP_TORCHSCRIPT, STEP_TRACED_ONNX
 from export.parity import follow, onnx_stepper, reference, torchscript_stepper
@@ -48,12 +48,19 @@ NAMES = ["adder", "sorter"]
 
 
 @pytest.fixture(scope="module")
-def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The zoo's bundle that adds, as it is served, and one of an untrained network that sorts."""
+def adder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of models with the zoo's bundle that adds, as it is served."""
     folder = tmp_path_factory.mktemp("npi")
-    make_bundle(folder / "sorter", name="sorter", family="npi", **UNTRAINED)
     shutil.copytree(ENTRY / "bundle", folder / "adder")
     return folder
+
+
+@pytest.fixture(scope="module")
+def bundles(adder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bundle]:
+    """The same, and one of an untrained network that sorts."""
+    folder = tmp_path_factory.mktemp("sorter")
+    make_bundle(folder, name="sorter", family="npi", **UNTRAINED)
+    return {"adder": read_bundle(adder / "adder"), "sorter": read_bundle(folder)}
 
 
 def step_of(name: str, traced: bool = False) -> StepModule:
@@ -64,8 +71,8 @@ def step_of(name: str, traced: bool = False) -> StepModule:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_artefact_is_the_network(bundles: Path, name: str) -> None:
-    bundle, step = read_bundle(bundles / name), step_of(name)
+def test_every_artefact_is_the_network(bundles: dict[str, Bundle], name: str) -> None:
+    bundle, step = bundles[name], step_of(name)
     traced = step_of(name, traced=True)
     steppers = (
         (step, onnx_stepper(bundle.read(STEP_ONNX), step), STEP_ONNX),
@@ -79,11 +86,11 @@ def test_every_artefact_is_the_network(bundles: Path, name: str) -> None:
 
 
 def test_the_artefacts_of_the_trained_network_add_by_themselves_as_the_teacher_does(
-    bundles: Path,
+    adder: Path,
 ) -> None:
     """All problems in one batch, each decision the symbolic program's, the network's states and
     the artefacts' the same in every digit, pointer and program, all else within 1e-5."""
-    bundle, step = read_bundle(bundles / "adder"), step_of("adder")
+    bundle, step = read_bundle(adder / "adder"), step_of("adder")
     columns = step.state_spec[0].dims[1]
     typed = [typed_columns([digits_of(one) for one in pair]) for pair in PROBLEMS]
     runs = [trace(PROGRAMS["addition"], ADDITION, columns, values)[0] for values in typed]
@@ -112,17 +119,19 @@ def test_the_artefacts_of_the_trained_network_add_by_themselves_as_the_teacher_d
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_graph_has_no_loop_and_no_sum_that_rounds_by_place(bundles: Path, name: str) -> None:
+def test_a_graph_has_no_loop_and_no_sum_that_rounds_by_place(
+    bundles: dict[str, Bundle], name: str
+) -> None:
     for file in (STEP_ONNX, STEP_TRACED_ONNX):
-        graph = onnx.load_from_string(read_bundle(bundles / name).read(file)).graph
+        graph = onnx.load_from_string(bundles[name].read(file)).graph
         spent = {node.op_type for node in graph.node}
         assert not spent & {"Loop", "If", "Scan", "NonZero", "CumSum", "ReduceSum", "ReduceMean"}
 
 
 def test_a_row_alone_equals_the_row_at_every_place_of_a_full_batch_bit_for_bit(
-    bundles: Path,
+    adder: Path,
 ) -> None:
-    bundle = read_bundle(bundles / "adder")
+    bundle = read_bundle(adder / "adder")
     session, step = open_session(bundle, STEP_ONNX), step_of("adder")
     random = np.random.default_rng(7)
     feeds = {"x": np.zeros((32, step.input_size), np.float32)}
@@ -146,8 +155,8 @@ def test_a_row_alone_equals_the_row_at_every_place_of_a_full_batch_bit_for_bit(
 
 
 @pytest.fixture(scope="module")
-def server(bundles: Path, tmp_path_factory: pytest.TempPathFactory) -> Generator[Server]:
-    with served(tmp_path_factory.mktemp("server"), bundles) as running:
+def server(adder: Path, tmp_path_factory: pytest.TempPathFactory) -> Generator[Server]:
+    with served(tmp_path_factory.mktemp("server"), adder) as running:
         yield running
 
 

@@ -219,17 +219,18 @@ def test_numbers_can_be_typed_and_a_paused_run_forked_and_told_otherwise(server:
     assert number_on(cut["data"][3 * size :]) == 5
 
 
-def test_the_trace_of_a_tick_tells_which_program_ran_what_it_saw_and_what_it_chose(
-    server: Server,
-) -> None:
-    typed = typed_rows(ADDITION, [(3, 4)])
-    with server.client() as client:
-        path = f"/v1/sessions/{client.post('/v1/models/addition/sessions', json={}).json()['id']}"
-        body = {"inputs": typed + ticks(ADDITION, 3), "trace": True}
-        told = client.post(f"{path}/steps", json=body).json()["trace"]
-    found = {one["name"]: np.array(one["data"]).reshape(one["dims"]) for one in told}
-    names = [ADDITION.programs[int(number)] for number in found["running_program"][1:, 0]]
+def test_the_traced_step_tells_which_program_ran_what_it_saw_and_what_it_chose(adder: Path) -> None:
+    step = step_of("adder", traced=True)
+    run = onnx_stepper(read_bundle(adder / "adder").read(STEP_TRACED_ONNX), step)
+    state = [row.numpy()[None] for row in step.initial_state()]
+    found: dict[str, list[list[float]]] = {name: [] for name in step.output_names}
+    for row in typed_rows(ADDITION, [(3, 4)]) + ticks(ADDITION, 3):
+        outputs = run([np.array([row], np.float32), *state])
+        state = outputs[1 : len(state) + 1]
+        for name, value in zip(step.output_names, outputs, strict=True):
+            found[name].append(value[0].tolist())
+    names = [ADDITION.programs[int(number)] for (number,) in found["running_program"][1:]]
     assert names == ["ADD", "ADD1", "ADD1"]
-    assert found["event"][:, 0].tolist() == [1, 2, 3, 4]  # typed, called, acted, returned
-    assert found["seen"][1:].tolist() == [[3, 4, -1, -1], [3, 4, -1, -1], [3, 4, -1, 7]]
-    assert found["chosen_arguments"][2].tolist() == [3, 4, 8]  # write, out, the digit 7
+    assert found["event"] == [[1], [2], [3], [4]]  # typed, called, acted, returned
+    assert found["seen"][1:] == [[3, 4, -1, -1], [3, 4, -1, -1], [3, 4, -1, 7]]
+    assert found["chosen_arguments"][2] == [3, 4, 8]  # write, out, the digit 7

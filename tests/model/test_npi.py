@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from typing import cast
 
 import pytest
 import torch
@@ -13,6 +14,8 @@ from model.npi_layout import BLANK, LAYOUTS, OFF, RETURN, Decision
 from model.rollout import rollout
 from model.state import flatten
 from model.tasks import make_task
+from model.tasks.problems import PROBLEMS
+from model.tasks.program_task import ProgramTask
 from tests.model.npis import ENVIRONMENTS, B, D, H, L, M, N, assert_same, npi, random_row, row_of
 
 ADDITION = LAYOUTS["addition"]
@@ -140,9 +143,10 @@ def test_the_core_is_torchs_own_lstm_on_what_the_frame_sees() -> None:
     "name", ["addition", "recursive-addition", "bubble-sort", "recursive-bubble-sort"]
 )
 def test_teaching_whole_traces_gives_what_the_ticks_give_and_the_same_gradients(name: str) -> None:
-    task = make_task(name)
-    network = npi(task.form["environment"], depth=30)
-    batch = task.of_problems(task._draw(torch.Generator().manual_seed(3), B, 3), told=True)
+    task = cast(ProgramTask, make_task(name))
+    network = npi(task.environment, depth=30)
+    drawn = PROBLEMS[task.environment](torch.Generator().manual_seed(3), B, 3)
+    batch = task.of_problems(drawn, told=True)
     ticks = rollout(network.step, network.initial_state(B), batch.inputs).logits
     whole = network.taught(batch.inputs)
     torch.testing.assert_close(whole, ticks, rtol=0, atol=1e-6)

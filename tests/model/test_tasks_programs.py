@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
+from typing import cast
 
 import pytest
 import torch
@@ -12,11 +13,16 @@ from model.npi_layout import LAYOUTS
 from model.npi_numbers import number_on, typed_columns, typed_list
 from model.tasks import make_task
 from model.tasks.problems import draw_lists, draw_numbers
+from model.tasks.program_task import ProgramTask
 from model.tasks.programs import PROGRAMS
 from model.tasks.verification import addition
 
 ADDITION, SORTING = LAYOUTS["addition"], LAYOUTS["sorting"]
 ADDERS, SORTERS = ("addition", "recursive-addition"), ("bubble-sort", "recursive-bubble-sort")
+
+
+def program_task(name: str) -> ProgramTask:
+    return cast(ProgramTask, make_task(name))
 
 
 def seeded(seed: int = 1) -> torch.Generator:
@@ -61,7 +67,7 @@ def test_numbers_have_the_length_asked_for_and_some_pairs_a_shorter_one() -> Non
 
 
 def test_a_sequence_is_the_typed_rows_and_then_a_row_a_tick() -> None:
-    task = make_task("addition")
+    task = program_task("addition")
     inputs, targets, mask = task.of_problems([[(3, 4)], typed_columns([[9], [9]])], told=True)
     size = ADDITION.decision_size
     assert inputs[0, 0, size:].tolist() == [1, 3, 4] and not inputs[0, 0, :size].any()
@@ -79,7 +85,7 @@ def test_a_sequence_is_the_typed_rows_and_then_a_row_a_tick() -> None:
 
 
 def test_a_test_tells_nothing_but_the_numbers() -> None:
-    task = make_task("addition")
+    task = program_task("addition")
     told, untold = (task.of_problems([[(3, 4)]], told=flag) for flag in (True, False))
     assert untold.targets.equal(told.targets) and untold.mask.equal(told.mask)
     assert untold.inputs[:, 0].equal(told.inputs[:, 0]) and not untold.inputs[:, 1:].any()
@@ -87,7 +93,7 @@ def test_a_test_tells_nothing_but_the_numbers() -> None:
 
 
 def test_a_run_is_right_where_each_of_its_decisions_is() -> None:
-    task = make_task("addition")
+    task = program_task("addition")
     batch = task.of_problems([[(3, 4)]] * 3, told=False)
     logits = 2 * batch.targets - 1
     size = ADDITION.decision_size
@@ -132,6 +138,6 @@ def test_the_verification_set_of_addition_has_all_that_a_call_in_a_long_sum_can_
 
 def test_only_recursive_programs_have_a_verification_set() -> None:
     with pytest.raises(ValueError, match="addition has no verification set"):
-        next(make_task("addition").verification())
-    batch = next(make_task("recursive-addition").verification())
+        next(program_task("addition").verification())
+    batch = next(program_task("recursive-addition").verification())
     assert batch.inputs.shape[0] == 1000

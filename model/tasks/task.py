@@ -156,7 +156,8 @@ def join(batches: Sequence[Batch]) -> Batch:
         return torch.cat([part, rows], dim=1)
 
     parts = zip(*(batch[:3] for batch in batches), strict=True)
-    return Batch(*(torch.cat([padded(part) for part in same]) for same in parts))
+    inputs, targets, mask = (torch.cat([padded(part) for part in same]) for same in parts)
+    return Batch(inputs, targets, mask)
 
 
 def sample_mixed(task: Task, generator: Generator, batch: int) -> Batch:

@@ -46,7 +46,7 @@ def test_the_spec_tells_the_state_that_a_session_begins_with(kind: str) -> None:
 def test_a_step_is_the_loops_on_what_the_controller_emits_from_the_zeros_it_sees() -> None:
     network = nram().double()
     state = some_state(network)
-    state = NRAMState(*(part.double() for part in state[:3]), ())
+    state = NRAMState(state.tape.double(), state.registers.double(), state.running.double(), ())
     zero = state.registers[:, :, 0]
     first = network.controller.layers[0]
     hidden = torch.tanh(zero @ first.weight.T + first.bias)

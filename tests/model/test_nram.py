@@ -6,7 +6,7 @@ from model.families import build
 from model.nram import NRAM, NRAMState
 from model.rollout import first_state
 from model.state import flatten, unflatten
-from model.tasks.task import Batch
+from model.tasks.task import Batch, BegunBatch
 from tests.model import slow_nram
 
 B, R, M, H, T = 3, 2, 5, 6, 7
@@ -135,7 +135,7 @@ def test_in_training_a_discrete_machine_is_a_soft_one() -> None:
 def test_the_same_weights_step_a_tape_of_any_size() -> None:
     network = nram()
     tape = torch.eye(9).expand(B, -1, -1)
-    batch = Batch(torch.ones(B, T, 1), torch.zeros(B), torch.ones(B), {"tape": tape})
+    batch = BegunBatch.of(Batch(torch.ones(B, T, 1), torch.zeros(B), torch.ones(B)), {"tape": tape})
     state = first_state(network, batch)
     assert state.registers.shape == (B, R, 9)
     y, following = network.step(go(), state)

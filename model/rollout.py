@@ -89,9 +89,12 @@ def rollout(
 
 
 def _clip(state: Any, limit: float) -> None:
+    def clipped(gradient: Tensor) -> Tensor:
+        return gradient.clamp(-limit, limit)
+
     for part in flatten(state):
         if part.requires_grad:
-            part.register_hook(lambda gradient: gradient.clamp(-limit, limit))
+            part.register_hook(clipped)
 
 
 @runtime_checkable

@@ -19,12 +19,23 @@ class Tapes(NamedTuple):
     changed: Tensor  # (B, M), bool: the cells that the problem is about
 
 
+class Line(NamedTuple):
+    """What grows with the size."""
+
+    each: int
+    more: int
+
+    def __call__(self, size: int) -> int:
+        """Of a problem of `size` elements."""
+        return self.each * size + self.more
+
+
 class Problem(NamedTuple):
     """cells: of a size; steps: that a machine is given; draw(generator, batch, size, M)."""
 
     name: str
-    cells: Callable[[int], int]
-    steps: Callable[[int], int]
+    cells: Line
+    steps: Line
     draw: Callable[[Generator, int, int, int], Tapes]
     smallest: int
     longest: int  # of training, as the paper has it
@@ -103,32 +114,10 @@ ARRAY = "A[0] .. A[n-1]"
 PROBLEMS = {
     problem.name: problem
     for problem in (
-        Problem("access", lambda n: n + 2, lambda n: 4, access, 2, 20, ("k", ARRAY, "0"), "cell 0"),
-        Problem(
-            "increment", lambda n: n + 1, lambda n: 2 * n + 4, increment, 1, 15, (ARRAY, "0"), ARRAY
-        ),
-        Problem(
-            "tape-copy",
-            lambda n: 2 * n + 1,
-            lambda n: 2 * n + 4,
-            copy,
-            1,
-            15,
-            ("p", ARRAY),
-            "from p",
-        ),
-        Problem(
-            "reverse",
-            lambda n: 2 * n + 1,
-            lambda n: 2 * n + 4,
-            reverse,
-            1,
-            15,
-            ("p", ARRAY),
-            "from p",
-        ),
-        Problem(
-            "swap", lambda n: n + 3, lambda n: 7, swap, 2, 20, ("p", "q", ARRAY, "0"), "A[p], A[q]"
-        ),
+        Problem("access", Line(1, 2), Line(0, 4), access, 2, 20, ("k", ARRAY, "0"), "cell 0"),
+        Problem("increment", Line(1, 1), Line(1, 3), increment, 1, 15, (ARRAY, "0"), ARRAY),
+        Problem("tape-copy", Line(2, 1), Line(1, 4), copy, 1, 15, ("p", ARRAY), "from p"),
+        Problem("reverse", Line(2, 1), Line(1, 4), reverse, 1, 15, ("p", ARRAY), "from p"),
+        Problem("swap", Line(1, 3), Line(0, 7), swap, 2, 20, ("p", "q", ARRAY, "0"), "A[p], A[q]"),
     )
 }

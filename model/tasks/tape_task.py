@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from model.families import Activation
 from model.tasks.tape_problems import PROBLEMS, Problem
-from model.tasks.task import Batch, Measured, Measures, Task
+from model.tasks.task import Batch, BegunBatch, Measured, Measures, Task
 
 LEAST = 1e-6  # a probability below counts as this: no logarithm without end
 SPARE = 3  # fewer than so many integers more than a tape needs cells, drawn for each batch
@@ -68,8 +68,8 @@ class TapeTask(msgspec.Struct, frozen=True):
     def stages(self) -> tuple[Task, ...]:
         """One a difficulty, from the smallest size to the largest."""
         low, high = self.train_lengths
-        stages = [msgspec.structs.replace(self, difficulty=size) for size in range(low, high + 1)]
-        return tuple(cast(list[Task], stages))
+        easier = [msgspec.structs.replace(self, difficulty=size) for size in range(low, high)]
+        return (*cast(list[Task], easier), self)
 
     def sample(self, generator: Generator, batch: int) -> Batch:
         """One size a batch: of 10% any of training, of 25% any up to D + e, else D + e, where e is
@@ -98,12 +98,10 @@ class TapeTask(msgspec.Struct, frozen=True):
         tapes = problem.draw(generator, batch, length, integers)
         steps = problem.steps(length)
         targets = torch.stack([tapes.right, tapes.changed.long()], dim=1).unsqueeze(1)
-        return Batch(
-            torch.ones(batch, steps, 1),
-            targets.expand(-1, steps, -1, -1),
-            torch.ones(batch, steps, dtype=torch.bool),
-            {"tape": functional.one_hot(tapes.given, integers).float()},
-        )
+        every = torch.ones(batch, steps, dtype=torch.bool)
+        rows = Batch(torch.ones(batch, steps, 1), targets.expand(-1, steps, -1, -1), every)
+        tape = functional.one_hot(tapes.given, integers).float()
+        return BegunBatch.of(rows, {"tape": tape})
 
     def judged(self, y: Tensor, state: Any, targets: Tensor) -> Tensor:
         """f_t and the entropy, then of each cell log p(right), then whether it is likeliest.

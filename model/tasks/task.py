@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -26,16 +25,42 @@ class Batch(NamedTuple):
     inputs: Tensor  # (B, T, X)
     targets: Tensor  # (B, T, Y)
     mask: Tensor  # (B, T), bool
-    state: Mapping[str, Tensor] = MappingProxyType({})  # of the first state, by name: (B, *dims)
+
+    @property
+    def state(self) -> Mapping[str, Tensor]:
+        """Of the first state what it gives itself, by name: (B, *dims)."""
+        return {}
 
     def each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
         """The same with every tensor changed."""
-        state = {name: change(part) for name, part in self.state.items()}
-        return Batch(change(self.inputs), change(self.targets), change(self.mask), state)
+        return Batch(change(self.inputs), change(self.targets), change(self.mask))
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on `device`."""
         return self.each(lambda part: part.to(device))
+
+
+class BegunBatch(Batch):
+    """A batch that gives some tensors of its first state."""
+
+    _state: Mapping[str, Tensor]
+
+    @classmethod
+    def of(cls, batch: Batch, state: Mapping[str, Tensor]) -> "BegunBatch":
+        """`batch` with `state`, (B, *dims) each."""
+        made = cls(batch.inputs, batch.targets, batch.mask)
+        made._state = state
+        return made
+
+    @property
+    def state(self) -> Mapping[str, Tensor]:
+        """What it gives, by name."""
+        return self._state
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> "BegunBatch":
+        """The same with every tensor changed."""
+        state = {name: change(part) for name, part in self._state.items()}
+        return BegunBatch.of(super().each(change), state)
 
 
 class Measures(NamedTuple):
@@ -189,8 +214,9 @@ def join(batches: Sequence[Batch]) -> Batch:
         rows = part.new_zeros(part.shape[0], longest - part.shape[1], *part.shape[2:])
         return torch.cat([part, rows], dim=1)
 
-    parts = zip(*(batch[:3] for batch in batches), strict=True)
-    return Batch(*(torch.cat([padded(part) for part in same]) for same in parts))
+    parts = zip(*batches, strict=True)
+    inputs, targets, mask = (torch.cat([padded(part) for part in same]) for same in parts)
+    return Batch(inputs, targets, mask)
 
 
 def sample_mixed(task: Task, generator: Generator, batch: int) -> Batch:

@@ -6,7 +6,7 @@ from model.families import build
 from model.nram import NRAM, NRAMState
 from model.rollout import first_state
 from model.state import flatten, unflatten
-from model.tasks.task import Batch
+from model.tasks.task import Batch, BegunBatch
 from tests.model import slow_nram
 
 B, R, M, H, T = 3, 2, 5, 6, 7
@@ -46,7 +46,7 @@ def test_the_spec_tells_the_state_that_a_session_begins_with(kind: str) -> None:
 def test_a_step_is_the_loops_on_what_the_controller_emits_from_the_zeros_it_sees() -> None:
     network = nram().double()
     state = some_state(network)
-    state = NRAMState(*(part.double() for part in state[:3]), ())
+    state = NRAMState(state.tape.double(), state.registers.double(), state.running.double(), ())
     zero = state.registers[:, :, 0]
     first = network.controller.layers[0]
     hidden = torch.tanh(zero @ first.weight.T + first.bias)
@@ -135,7 +135,7 @@ def test_in_training_a_discrete_machine_is_a_soft_one() -> None:
 def test_the_same_weights_step_a_tape_of_any_size() -> None:
     network = nram()
     tape = torch.eye(9).expand(B, -1, -1)
-    batch = Batch(torch.ones(B, T, 1), torch.zeros(B), torch.ones(B), {"tape": tape})
+    batch = BegunBatch.of(Batch(torch.ones(B, T, 1), torch.zeros(B), torch.ones(B)), {"tape": tape})
     state = first_state(network, batch)
     assert state.registers.shape == (B, R, 9)
     y, following = network.step(go(), state)

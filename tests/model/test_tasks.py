@@ -9,14 +9,17 @@ from torch import Generator
 from model.families import build
 from model.rollout import rollout
 from model.tasks import TASKS, make_task
-from model.tasks.task import join, sample_mixed
+from model.tasks.task import Judged, join, sample_mixed
 
 
 def seeded(seed: int) -> Generator:
     return Generator().manual_seed(seed)
 
 
-@pytest.mark.parametrize("name", TASKS)
+ROWS = [name for name in TASKS if not isinstance(make_task(name), Judged)]  # answered in y
+
+
+@pytest.mark.parametrize("name", ROWS)
 def test_a_task_is_made_by_its_name_and_gives_batches_of_its_sizes(name: str) -> None:
     task = make_task(name)
     inputs, targets, mask = task.sample(seeded(1), 3)
@@ -28,7 +31,7 @@ def test_a_task_is_made_by_its_name_and_gives_batches_of_its_sizes(name: str) ->
     assert task.unit in task.units and task.judged_by in ("wrong_bits", "cross_entropy_bits")
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", ROWS)
 def test_the_same_seed_gives_the_same_batches_and_another_seed_others(name: str) -> None:
     task = make_task(name)
     first, again, other = (task.sample(seeded(seed), 5) for seed in (3, 3, 4))
@@ -36,7 +39,7 @@ def test_the_same_seed_gives_the_same_batches_and_another_seed_others(name: str)
     assert not first.inputs.equal(other.inputs)
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", ROWS)
 def test_undecided_outputs_cost_what_chance_costs_and_the_optimum_costs_less(name: str) -> None:
     task = make_task(name)
     batch = task.sample(seeded(1), 4)
@@ -61,7 +64,7 @@ def test_stages_end_with_the_task_and_get_no_easier(name: str) -> None:
     assert longest == sorted(longest)
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", ROWS)
 def test_a_network_can_run_every_task(name: str) -> None:
     task = make_task(name)
     sizes = {"input_size": task.input_size, "output_size": task.output_size}

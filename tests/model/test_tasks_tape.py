@@ -90,9 +90,9 @@ def test_a_batch_is_seeded_has_room_and_begins_with_certain_integers(name: str) 
 def test_training_draws_mostly_what_is_a_little_harder_and_never_above_the_papers_size() -> None:
     task = task_of("increment")
     stage = cast(TapeTask, task.stages[4])
-    assert [cast(TapeTask, one).difficulty for one in task.stages] == list(range(1, 16))
-    generator, steps = Generator().manual_seed(1), 4
-    sizes = [(stage.sample(generator, 1).inputs.shape[1] - steps) // 2 for _ in range(2000)]
+    assert [cast(TapeTask, one).difficulty for one in task.stages] == [*range(1, 15), 0]
+    generator, steps = Generator().manual_seed(1), PROBLEMS["increment"].steps(0)
+    sizes = [stage.sample(generator, 1).inputs.shape[1] - steps for _ in range(2000)]
     share = [sum(size == n for size in sizes) / 2000 for n in range(17)]
     # 65% D + e: half of it at D = 5, a quarter at 6; the others and U[1, D + e] below and above.
     assert 0.325 < share[5] < 0.42 and 0.16 < share[6] < 0.23

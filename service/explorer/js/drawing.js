@@ -7,6 +7,7 @@ export class Drawing {
   constructor(rows, columns, name) {
     this.cells = Array.from({ length: rows }, (_, row) => Array.from({ length: columns }, (_, column) => this.cell(row, column)));
     this.element = h("div", { class: "drawing", role: "grid", "aria-label": name }, this.cells.map((line) => h("div", { role: "row" }, line)));
+    this.element.style.maxWidth = `${2.5 * columns}rem`;
     this.element.addEventListener("pointerdown", (event) => this.down(event));
     this.element.addEventListener("pointermove", (event) => this.move(event));
     this.element.addEventListener("keydown", (event) => this.key(event));

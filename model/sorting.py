@@ -40,8 +40,8 @@ class SortingNTM(nn.Module):
         count = items.shape[0]
         rows = torch.zeros(1, count + 1 + 4 * count // 5, self.task.input_size)
         rows[0, :count, : self.task.width] = items
-        rows[0, :count, self.task.width] = ranks
-        rows[0, count, self.task.width + 1] = 1
+        rows[0, :count, self.task.width + 1] = ranks
+        rows[0, count, self.task.width] = 1
         state = self.network.initial_state(1)
         answers: list[Tensor] = []
         for row in rows.unbind(dim=1):

@@ -33,7 +33,7 @@ class PrioritySort(msgspec.Struct, frozen=True):
 
     @property
     def input_size(self) -> int:
-        """The bits, the priority and the delimiter flag."""
+        """The bits, the delimiter flag and the priority."""
         return self.width + 2
 
     @property
@@ -43,9 +43,9 @@ class PrioritySort(msgspec.Struct, frozen=True):
 
     @property
     def form(self) -> dict[str, Any]:
-        """Rows of bits with a priority in [-1, 1], then the flag."""
+        """Rows of bits and the flag, then a priority in [-1, 1]."""
         number = {"name": "priority", "lowest": -1, "highest": 1}
-        return {"kind": "bits", "width": self.width, "numbers": [number], "flags": ["delimiter"]}
+        return {"kind": "bits", "width": self.width, "flags": ["delimiter"], "numbers": [number]}
 
     @property
     def train_lengths(self) -> tuple[int, int]:
@@ -79,8 +79,8 @@ class PrioritySort(msgspec.Struct, frozen=True):
         rows = length + 1 + ranked.shape[1]
         inputs = torch.zeros(batch, rows, self.input_size)
         inputs[:, :length, : self.width] = bits
-        inputs[:, :length, self.width] = priorities
-        inputs[:, length, self.width + 1] = 1
+        inputs[:, :length, self.width + 1] = priorities
+        inputs[:, length, self.width] = 1
         targets = torch.zeros(batch, rows, self.width)
         targets[:, length + 1 :] = ranked
         mask = torch.zeros(batch, rows, dtype=torch.bool)

@@ -86,7 +86,8 @@ class Task(Protocol):
 
     @property
     def form(self) -> dict[str, Any]:
-        """The kind of input form a client shows, as the card states it."""
+        """The kind of input form a client shows, as the card states it. A row of the kind `bits`
+        has its `width` bits first, then the `flags`, then the `numbers`."""
         ...
 
     @property

@@ -23,9 +23,9 @@ class ByTheBook(nn.Module):
     def step(self, input_t: Tensor, state: tuple[Tensor, int]) -> tuple[Tensor, tuple[Tensor, int]]:
         rows, place = state
         if place >= 0:
-            ranked = sort_rows(rows[:, :, :4], rows[:, :, 4])
+            ranked = sort_rows(rows[:, :, :4], rows[:, :, 5])
             return 2 * ranked[:, place] - 1, (rows, place + 1)
-        if input_t[0, 5]:
+        if input_t[0, 4]:
             return torch.zeros(1, 4), (rows, 0)
         return torch.zeros(1, 4), (torch.cat([rows, input_t.unsqueeze(1)], dim=1), -1)
 
@@ -47,7 +47,7 @@ def test_it_shows_a_network_exactly_the_rows_of_the_task() -> None:
     network: Any = build("ntm", sizes | {"controller_size": 6})
     batch = task.at_length(torch.Generator().manual_seed(2), 1, 10)
     logits = network(batch.inputs)[0, 11:]
-    answer = SortingNTM(network).sort_sequence(batch.inputs[0, :10, :8], batch.inputs[0, :10, 8])
+    answer = SortingNTM(network).sort_sequence(batch.inputs[0, :10, :8], batch.inputs[0, :10, 9])
     assert answer.equal((logits > 0).float()) and answer.shape == (8, 8)
 
 

@@ -20,8 +20,8 @@ def test_rows_are_vectors_with_priorities_then_the_flag_then_silence() -> None:
     inputs, targets, mask = PrioritySort(width=6).at_length(seeded(1), 3, 10)
     assert inputs.shape == (3, 19, 8) and targets.shape == (3, 19, 6) and mask.shape == (3, 19)
     assert set(inputs[:, :10, :6].unique().tolist()) == {0.0, 1.0}
-    assert inputs[:, :10, 7].eq(0).all() and inputs[:, 11:].eq(0).all()
-    assert inputs[:, 10].eq(torch.tensor([0.0] * 7 + [1.0])).all()
+    assert inputs[:, :10, 6].eq(0).all() and inputs[:, 11:].eq(0).all()
+    assert inputs[:, 10].eq(torch.tensor([0.0] * 6 + [1.0, 0.0])).all()
     assert targets[:, :11].eq(0).all() and not mask[:, :11].any() and mask[:, 11:].all()
 
 
@@ -29,12 +29,12 @@ def test_of_twenty_vectors_the_sixteen_of_highest_priority_come_highest_first() 
     inputs, targets, mask = PrioritySort(width=12).sample(seeded(4), 30)
     assert mask.sum(dim=1).tolist() == [16] * 30
     for rows, answer, scored in zip(inputs, targets, mask, strict=True):
-        items = sorted(rows[:20].tolist(), key=lambda row: -row[12])
+        items = sorted(rows[:20].tolist(), key=lambda row: -row[13])
         assert answer[scored].tolist() == [row[:12] for row in items[:16]]
 
 
 def test_priorities_are_uniform_between_minus_one_and_one() -> None:
-    priorities = PrioritySort().sample(seeded(2), 500).inputs[:, :20, 8]
+    priorities = PrioritySort().sample(seeded(2), 500).inputs[:, :20, 9]
     assert -1 <= priorities.min() < -0.99 and 0.99 < priorities.max() < 1
     assert abs(priorities.mean().item()) < 0.03
     assert priorities.var().item() == pytest.approx(1 / 3, abs=0.015)

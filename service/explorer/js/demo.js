@@ -1,4 +1,4 @@
-// A demo's page. The one of copying lets draw; the others begin a session with their model's form.
+// A demo's page. The one of copying lets draw; the others begin a session, some with rows of their own.
 
 import { get, post } from "./api.js";
 import { DEMOS, modelOf } from "./demos.js";
@@ -16,12 +16,14 @@ export async function showDemo(main, id) {
     fill(main, h("h1", {}, demo.title), h("p", {}, demo.text), h("p", { class: "missing" }, "Its model is not loaded on this server."), h("p", {}, h("a", { href: "#" }, "To the start page")));
     return;
   }
+  const detail = await get(`/v1/models/${model.name}`, { version: model.version });
   if (!demo.draw) {
-    const made = await post(`/v1/models/${model.name}/sessions`, { version: model.version });
-    location.replace(`#session=${made.id}`);
+    const { state, rows } = demo.begin?.(detail) ?? {};
+    const made = await post(`/v1/models/${model.name}/sessions`, { version: model.version, ...(state && { state }) });
+    if (rows) await post(`/v1/sessions/${made.id}/steps`, { inputs: rows });
+    location.replace(`#session=${made.id}${rows ? "&play=1" : ""}`);
     return;
   }
-  const detail = await get(`/v1/models/${model.name}`, { version: model.version });
   const grid = new Drawing(detail.form?.width ?? detail.output.dims[0], COLUMNS, "Pattern");
   grid.draw(INVADER, 2);
   const go = guarded(() => send(model, detail, drawnColumns(grid)));

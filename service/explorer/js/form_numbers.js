@@ -1,11 +1,11 @@
-// Any model: rows of numbers, one a line.
+// Any model: rows of numbers, one a line; at first the row that its form names, where there is one.
 
 import { h } from "./dom.js";
 
 export function numbers(model) {
   const size = model.input.dims[0];
   const field = h("textarea", { id: "numbers", rows: "4", spellcheck: "false", "aria-describedby": "numbers-help" });
-  field.value = new Array(size).fill(0).join(" ");
+  field.value = (model.form?.row ?? new Array(size).fill(0)).join(" ");
   return {
     size,
     element: h("div", {}, h("label", { for: "numbers" }, "Rows of numbers"), field,

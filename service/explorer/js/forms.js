@@ -6,9 +6,10 @@ import { bits } from "./form_bits.js";
 import { glyph } from "./form_glyph.js";
 import { graph } from "./form_graph.js";
 import { numbers } from "./form_numbers.js";
+import { typed } from "./form_typed.js";
 
 /** kind -> (model) => {element, rows(), random() or none}: rows of numbers, as the person has set them. */
-export const KINDS = { bits, glyph, graph };
+export const KINDS = { bits, glyph, graph, numbers: typed };
 
 export class Form {
   /** send(rows) steps the session. */

@@ -15,6 +15,7 @@ from tests.service.serving import Server, served
 
 SIZES = {"desk": (1280, 900), "phone": (320, 640)}
 SHOTS = Path(__file__).resolve().parents[3] / "build" / "explorer"
+MODELS = ("copy", "addition", "access")
 FORMS: dict[str, dict[str, Any]] = {
     "other": {"kind": "unheard-of"},
     "edges": {
@@ -37,9 +38,10 @@ WAIT_MS = 30_000.0  # on a busy machine
 
 @pytest.fixture(scope="session")
 def explored(tmp_path_factory: pytest.TempPathFactory) -> Generator[Server]:
-    """A server of the copy model, and of the same with other forms for its nine numbers."""
+    """A server of some models, and of the first with other forms for its nine numbers."""
     folder = tmp_path_factory.mktemp("explored")
-    shutil.copytree(Path(ZOO) / "copy" / "bundle", folder / "copy")
+    for name in MODELS:
+        shutil.copytree(Path(ZOO) / name / "bundle", folder / name)
     for name, form in FORMS.items():
         shutil.copytree(folder / "copy", folder / name)
         manifest = read_manifest(folder / name)

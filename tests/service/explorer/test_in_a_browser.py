@@ -11,7 +11,9 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.service.explorer.conftest import FORMS, Visit
+from model.npi_numbers import number_on
+from model.tape import decode
+from tests.service.explorer.conftest import FORMS, MODELS, Visit
 from tests.service.serving import Server, until
 from tests.service.test_routes_mutations import PATTERN, READ, WRITE
 from tests.service.test_routes_sessions import create, step
@@ -71,7 +73,7 @@ def test_the_start_page_lists_demos_models_and_sessions(visit: Visit, copied: st
     page.wait_for_selector(f"text={copied}")
     row = page.locator("table.sessions tr", has_text=copied).inner_text()
     assert "copy 1" in row and "13" in row and "11.9 KiB" in row and "device" in row
-    assert page.locator("[data-model]").count() == 1 + len(FORMS)
+    assert page.locator("[data-model]").count() == len(MODELS) + len(FORMS)
     assert page.locator("[data-demo=copy] a").is_visible()
     assert page.locator("[data-demo=metro] .missing").inner_text().startswith("Its model is not")
     visit.shot("start")
@@ -104,6 +106,43 @@ def test_a_drawn_pattern_is_copied_before_ones_eyes(visit: Visit, api: httpx.Cli
     told = api.get(f"/v1/sessions/{session[1]}/history").json()["history"]
     assert told[0]["inputs"] == sent.tolist()
     visit.shot("copied")
+
+
+def shown(api: httpx.Client, page: Any, tensor: str) -> np.ndarray:
+    """A tensor of the session that the page came to, as the server has it."""
+    page.wait_for_url(re.compile("session="))
+    session = re.search(r"session=(\w+)", page.url)
+    assert session
+    state = api.get(f"/v1/sessions/{session[1]}/memory").json()["state"]
+    (found,) = (part for part in state if part["name"] == tensor)
+    return np.array(found["data"]).reshape(found["dims"])
+
+
+def test_a_program_adds_two_numbers_on_its_pad(visit: Visit, api: httpx.Client):
+    page = visit.open()
+    page.click("[data-demo=carry] a")
+    pad = shown(api, page, "pad")
+    assert number_on(pad[3]) == 221 and pad[0, -2:].tolist() == [9, 6]
+    page.wait_for_selector("#play")
+    page.fill("[data-name=first]", "7")
+    page.fill("[data-name=second]", "1x")
+    page.click("#step")
+    page.wait_for_selector("#say.shown >> text=Expected numbers of digits alone.")
+    page.fill("[data-name=second]", "15")
+    page.click("#step")
+    wait_for(page, "of 65")
+    pad = shown(api, page, "pad")
+    assert [pad[0, -2:].tolist(), pad[1, -2:].tolist()] == [[-1, 7], [1, 5]]
+    visit.shot("added")
+
+
+def test_a_machine_follows_a_pointer_on_its_tape(visit: Visit, api: httpx.Client):
+    page = visit.open()
+    page.click("[data-demo=circuit] a")
+    assert decode(shown(api, page, "tape"))[:6] == [9, 7, 1, 4, 9, 2]
+    page.wait_for_selector("#play")
+    assert page.input_value("#numbers") == "1"
+    visit.shot("pointer")
 
 
 def test_a_row_is_stepped_by_hand(visit: Visit, api: httpx.Client):

@@ -18,6 +18,7 @@ CONFIGS = {
     "mann": CONFIG,
     "lstm": {"input_size": 6, "output_size": 4, "hidden_size": 7},
     "npi": {"input_size": 30, "output_size": 29, "environment": "addition"},
+    "nram": {"integers": 5},
 }
 
 
@@ -43,7 +44,7 @@ def entry(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_is_built_by_its_name(family: str) -> None:
     network, config = cast(Any, build(family, CONFIGS[family])), CONFIGS[family]
-    sizes = (config["input_size"], config["output_size"])
+    sizes = (config.get("input_size", 1), config.get("output_size", 3))  # a machine's, always
     assert (network.family, network.input_size, network.output_size) == (family, *sizes)
     assert [len(spec.name) > 0 for spec in network.state_spec]
 

@@ -54,7 +54,7 @@ def test_a_variable_sets_its_field():
         ("NTM_REQUEST_TIMEOUT_S", "nan", "a number above 0 to 86400"),
         ("NTM_DRAIN_S", "inf", "a number from 0 to 3600"),
         ("NTM_DEVICE", "tpu", "one of auto, cpu, cuda"),
-        ("NTM_RUNTIME", "ONNX", "one of auto, onnx, torchscript, aot"),
+        ("NTM_RUNTIME", "ONNX", "one of auto, onnx, torchscript, aot, fused"),
         (
             "NTM_STORE",
             "mysql://host",

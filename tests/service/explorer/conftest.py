@@ -50,9 +50,10 @@ def explored(tmp_path_factory: pytest.TempPathFactory) -> Generator[Server]:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Generator[Any]:
-    """Chromium, without a window."""
+    """Chromium, without a window. Not for longer than a file: while it is there a loop of its own
+    runs in this thread, in which no other test's coroutines could."""
     api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     path = next(filter(None, map(shutil.which, CHROMIUM)), None)
     if path is None:

@@ -64,6 +64,7 @@ def numbers_of(page: Any, title: str) -> np.ndarray:
     figure = page.locator("figure", has=page.get_by_text(title, exact=True)).first
     if figure.locator("details.numbers").get_attribute("open") is None:
         figure.locator("details.numbers > summary").click()
+        figure.locator("details.numbers tbody tr").first.wait_for()
     lines = figure.locator("details.numbers tbody tr").all_inner_texts()
     return np.array([[float(cell) for cell in line.split("\t")[1:]] for line in lines])
 

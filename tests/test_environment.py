@@ -312,8 +312,8 @@ def test_what_an_image_adds_fits_the_lock_it_is_added_to(profile: str, more: str
     assert {name: ours[name] for name in shared} == {name: added[name] for name in shared}
 
 
-# One shows the whole way, another goes it from weights to what the service runs, when called: each is
-# a command of its own, which nothing else of its package imports. The third is the runtime of a
+# One shows the whole way, another goes it from weights to what the service runs, when called: each
+# is a command of its own, which nothing else of its package imports. The third is the runtime of a
 # family's own kernel, imported where it is asked for by name.
 WHOLE_WAY = ("example_usage.py", "compile_command.py", "fused.py")
 

@@ -22,6 +22,7 @@ from export.torchscript import to_torchscript
 from model.families import Network, build, load
 from model.tape import decode, encode
 from tests.bundles import make_bundle
+from tests.export.batches import assert_alone_is_as_in_any_batch
 from tests.export.test_onnx import open_session
 from tests.service.serving import Server, served
 
@@ -118,17 +119,7 @@ def test_a_row_alone_equals_the_row_at_every_place_of_a_full_batch_bit_for_bit(
 ) -> None:
     session, step = open_session(read_bundle(bundles / name), STEP_ONNX), step_of(name)
     feeds, noise = some_state(step, 32, seed=7), some_state(step, 4, seed=8)
-    for row in range(0, 32, 5):
-        alone = {key: value.copy() for key, value in noise.items()}
-        for key in alone:
-            alone[key][0] = feeds[key][row]
-        want = session.run(None, alone)
-        for size in (4, 8, 12, 32):
-            place = (7 * row) % size
-            order = np.roll(np.arange(32), place - row)[:size]
-            got = session.run(None, {key: value[order] for key, value in feeds.items()})
-            for expected, actual in zip(want, got, strict=True):
-                assert expected[0].tobytes() == actual[place].tobytes()
+    assert_alone_is_as_in_any_batch(session, feeds, noise)
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -50,7 +51,7 @@ def _on_host(rows: list[Tensor]) -> NDArray[Any]:
 
 
 class TorchArrays:
-    """The array half of a backend, and `run` for one that has a `step` of tensors."""
+    """The array half of a backend."""
 
     def __init__(self, device: str, threads: int) -> None:
         self.device = device
@@ -75,9 +76,29 @@ class TorchArrays:
         for array, rows in zip(arrays, state, strict=True):
             array.index_copy_(0, index, rows[: len(slots)])
 
+    def to_device(self, x: Floats) -> Tensor:
+        """x: (B, K, X) on the host. Returns (K, B, X), each row's part in one piece."""
+        return torch.from_numpy(np.ascontiguousarray(x.swapaxes(0, 1))).to(self.device)
+
+    def to_numpy(self, array: Tensor) -> NDArray[Any]:
+        """See `Backend`."""
+        return array.detach().cpu().numpy()
+
+    def from_numpy(self, array: NDArray[Any]) -> Tensor:
+        """See `Backend`."""
+        return torch.from_numpy(np.array(array)).to(self.device)
+
+    def device_bytes(self) -> int | None:
+        """See `Backend`."""
+        return torch.cuda.memory_allocated() if self.device == "cuda" else None
+
+
+class TorchSteps(TorchArrays, ABC):
+    """A backend that has a `step` of tensors."""
+
+    @abstractmethod
     def step(self, x: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """One row of every member. x: (B, X). Returns y (B, Y) and the next state, new tensors."""
-        raise NotImplementedError
 
     @torch.inference_mode()
     def run(
@@ -96,19 +117,3 @@ class TorchArrays:
             rows.add(y, state)
         self.scatter(arrays, dst, state)
         return rows.output()
-
-    def to_device(self, x: Floats) -> Tensor:
-        """x: (B, K, X) on the host. Returns (K, B, X), each row's part in one piece."""
-        return torch.from_numpy(np.ascontiguousarray(x.swapaxes(0, 1))).to(self.device)
-
-    def to_numpy(self, array: Tensor) -> NDArray[Any]:
-        """See `Backend`."""
-        return array.detach().cpu().numpy()
-
-    def from_numpy(self, array: NDArray[Any]) -> Tensor:
-        """See `Backend`."""
-        return torch.from_numpy(np.array(array)).to(self.device)
-
-    def device_bytes(self) -> int | None:
-        """See `Backend`."""
-        return torch.cuda.memory_allocated() if self.device == "cuda" else None

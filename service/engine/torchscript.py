@@ -15,10 +15,10 @@ from service.engine.bound import Buffers, Memory
 from service.engine.cuda_graphs import Graphs
 from service.engine.onnx import open_session
 from service.engine.runtime import Floats, StepOutput
-from service.engine.torch_arrays import Rows, TorchArrays
+from service.engine.torch_arrays import Rows, TorchArrays, TorchSteps
 
 
-class TorchScript(TorchArrays):
+class TorchScript(TorchSteps):
     """A traced step. It is a program: load only what is trusted (NTM_TRUST_CODE=1)."""
 
     name = "torchscript"
@@ -33,7 +33,7 @@ class TorchScript(TorchArrays):
 
     @torch.inference_mode()
     def step(self, x: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """See `TorchArrays`."""
+        """See `TorchSteps`."""
         y, *following = self._step(x, *state)
         return y, following
 

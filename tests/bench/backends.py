@@ -14,10 +14,10 @@ from model.state import StateSpec
 from service.engine.numpy_arrays import NumpyArrays
 from service.engine.onnx import open_session
 from service.engine.runtime import Floats, StepOutput
-from service.engine.torch_arrays import TorchArrays
+from service.engine.torch_arrays import TorchSteps
 
 
-class Eager(TorchArrays):
+class Eager(TorchSteps):
     """The network itself."""
 
     name = "eager"
@@ -27,7 +27,7 @@ class Eager(TorchArrays):
         self._module = step.to(device)
 
     def step(self, x: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """See `TorchArrays`."""
+        """See `TorchSteps`."""
         y, *following = self._module(x, *state)
         return y, following
 

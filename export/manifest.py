@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from export.errors import ManifestInvalid
+from model.rows import next_names
 from model.state import StateSpec, TensorSpec
 
 FORMAT = 1
@@ -78,7 +79,7 @@ def check_manifest(manifest: Manifest) -> None:
     """Raises ManifestInvalid, with the first thing expected that did not come."""
     if manifest.format != FORMAT:
         raise ManifestInvalid(f"format should be {FORMAT}, got {manifest.format}")
-    for check in (_names, _tensors, _graph_names, _files):
+    for check in (_names, _tensors, _rows, _graph_names, _files):
         for problem in check(manifest):
             raise ManifestInvalid(problem)
 
@@ -124,11 +125,27 @@ def _tensors(manifest: Manifest) -> Iterator[str]:
             )
 
 
+def _rows(manifest: Manifest) -> Iterator[str]:
+    """A step tells of a sparsely updated tensor so many rows, which no other tensor has."""
+    state = manifest.state
+    for tensor in _all_tensors(manifest):
+        sparse = tensor.update == "sparse"
+        if sparse and not (tensor in state and tensor.dims and 1 <= tensor.rows):
+            yield (
+                f"a sparsely updated tensor should be one of the state, with an axis and 1 or "
+                f"more rows a step, got {tensor.name!r}: {list(tensor.dims)}, {tensor.rows} rows"
+            )
+        elif sparse and tensor.rows * tensor.nbytes > MAX_TENSOR_BYTES * tensor.dims[0]:
+            yield f"{tensor.name!r} should tell at most {MAX_TENSOR_BYTES} bytes a step"
+        elif not sparse and tensor.rows:
+            yield f"{tensor.name!r} is updated whole, so rows should be 0, got {tensor.rows}"
+
+
 def _graph_names(manifest: Manifest) -> Iterator[str]:
     """Inputs and outputs of one graph must have names of their own; a row in is x there and a row
     out is y, whatever clients call them."""
     state = [tensor.name for tensor in manifest.state]
-    outputs = ["y", *(f"{name}_next" for name in state), *(t.name for t in manifest.trace)]
+    outputs = ["y", *next_names(manifest.state), *(t.name for t in manifest.trace)]
     for name, count in Counter(["x", *state, *outputs]).items():
         if count > 1:
             yield f"each input and output should have its own name, got {name!r} {count} times"

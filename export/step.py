@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from model.families import Activation, Network
+from model.rows import is_sparse, next_names
 from model.state import StateSpec, flatten, unflatten
 
 # The batch in the example inputs. A size of 1 would be taken for a constant of the graph.
@@ -16,7 +17,8 @@ EXAMPLE_BATCH = 3
 
 
 class StepModule(nn.Module):
-    """`forward(x, *state) -> (y, *state')`, where traced followed by the trace.
+    """`forward(x, *state) -> (y, *state')`, where traced followed by the trace. Of a sparsely
+    updated tensor it tells the rows that change and their indices (model/rows.py).
 
     network: left as it is; a copy without gradients is used. activation: put over the logits,
     so that y is what a client reads. Raises ValueError for another activation.
@@ -45,14 +47,16 @@ class StepModule(nn.Module):
 
     @property
     def output_names(self) -> list[str]:
-        """y, the state's tensors with `_next`, then the trace where traced."""
+        """y, what tells the next state, then the trace where traced."""
         trace = [tensor.name for tensor in self.trace_spec] if self.traced else []
-        return ["y", *(f"{tensor.name}_next" for tensor in self.state_spec), *trace]
+        return ["y", *next_names(self.state_spec), *trace]
 
     def forward(self, x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         """x: (B, X), state: one tensor (B, *dims) each. Returns y (B, Y) and the others."""
         nested = unflatten(self._nesting, state)
-        logits, following, trace = self.network.step_traced(x, nested)
+        network = self.network
+        step = network.updates if is_sparse(self.state_spec) else network.step_traced
+        logits, following, trace = step(x, nested)
         told = flatten(trace) if self.traced else ()
         return (self.activate(logits), *flatten(following), *told)
 

@@ -113,6 +113,11 @@ def _check(bundle: Bundle) -> None:
             f"the bundle's is {manifest.version!r}"
         )
     for tensor in manifest.state:
+        if tensor.update == "sparse":
+            raise BundleError(
+                f"{bundle.folder}: Triton keeps a state that each step tells whole, and "
+                f"{tensor.name!r} is updated sparsely"
+            )
         if not tensor.dims:
             raise BundleError(
                 f"{bundle.folder}: Triton's state tensors have at least one axis besides the "

@@ -29,7 +29,7 @@ class DNCState(NamedTuple):
     controller: ControllerState
 
 
-class DNC(nn.Module):
+class DNC(sequences.Stepped[DNCState]):
     """A controller with R read heads and one write head on an N x M memory.
 
     input_size: X, output_size: Y, memory_size: N, memory_width: M, controller_size: H.
@@ -170,23 +170,3 @@ class DNC(nn.Module):
         content = content_weights(read.key, memory, read.strength, read.mask)
         before, same, after = read.modes.split(1, dim=2)
         return before * backward + same * content + after * forward
-
-    def step(self, input_t: Tensor, state: DNCState) -> tuple[Tensor, DNCState]:
-        """input_t: (B, X). Returns logits (B, Y) and the next state.
-
-        Raises ValueError for other dims, and for rows that are not as many as the state's.
-        """
-        sequences.require_row(input_t, state.memory.shape[0], self.input_size)
-        y, following, _ = self.step_traced(input_t, state)
-        return y, following
-
-    def forward(self, inputs: Tensor, state: DNCState | None = None) -> Tensor:
-        """A whole sequence, from fresh state where none is given.
-
-        inputs: (B, T, X). Returns logits (B, T, Y). Use `run` to keep the state as well.
-        """
-        return self.run(inputs, state)[0]
-
-    def run(self, inputs: Tensor, state: DNCState | None = None) -> tuple[Tensor, DNCState]:
-        """inputs: (B, T, X). Returns logits (B, T, Y) and the state after the last row."""
-        return sequences.run(self, inputs, state)

@@ -14,6 +14,8 @@ from torch import Generator, Tensor, nn
 
 from model.entry import update_results
 from model.families import Network, load
+from model.npi import NPI
+from model.npi_verified import verified
 from model.options import parse_lengths
 from model.rollout import first_state, judging, rollout
 from model.sizes import CHANGES_HELP, parse_changes
@@ -139,14 +141,13 @@ def verify(network: Network, task: Task) -> dict[str, Any]:
     """How the task's verification set comes out. Raises ValueError where it has none."""
     if not isinstance(task, Provable):
         raise ValueError(f"{task.name} has no verification set")
-    return msgspec.to_builtins(summarise(network, task, task.verification()))
+    proof = task.verification()
+    return msgspec.to_builtins(verified(cast(NPI, network).core, proof))
 
 
 def describe(results: dict[str, Any]) -> str:
     """The results as a table for people."""
     rows = [(length, summary) for length, summary in results["lengths"].items()]
-    if "verification" in results:
-        rows.append(("verified", results["verification"]))
     if "within" in results:
         within = results["within"]
         rows.insert(0, (f"{within['shortest']}-{within['longest']}", within))
@@ -160,7 +161,14 @@ def describe(results: dict[str, Any]) -> str:
             + _told_instances(summary)
             + _told_gap(summary)
         )
+    if "verification" in results:
+        lines.append(_told_verified(results["verification"]))
     return "\n".join(lines)
+
+
+def _told_verified(found: dict[str, Any]) -> str:
+    told = f"verification: {found['wrong']} of {found['decisions']:,} decisions wrong"
+    return f"{told}, the first: {found['example']}" if found["wrong"] else told
 
 
 def _told_right(summary: dict[str, Any]) -> str:

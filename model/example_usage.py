@@ -129,7 +129,7 @@ def copy_a_pattern() -> None:
     print(f"wrong bits: {int((shown != copied).sum())} of {shown.numel()}")
 
 
-def export_and_serve() -> None:
+def export_and_step() -> None:
     """The trained model as a bundle, and its ONNX step without torch."""
     wanted = ("onnx", "onnxscript", "onnxruntime")
     if missing := [name for name in wanted if find_spec(name) is None]:
@@ -159,6 +159,17 @@ def export_and_serve() -> None:
     print(f"17 rows in ONNX Runtime and in torch: largest difference {furthest:.1e}")
 
 
+def serve_a_session() -> None:
+    """A server of its own, a session stepped over HTTP, why its heads went where, and a figure."""
+    wanted = ("litestar", "onnxruntime", "matplotlib")
+    if missing := [name for name in wanted if find_spec(name) is None]:
+        print(f"skipped: {', '.join(missing)} not installed; extras `train` and `cpu` bring them")
+        return
+    from model import example_session
+
+    example_session.main()
+
+
 def rounded(vector: Tensor) -> list[float]:
     """The numbers of a vector, to three places."""
     return [round(number, 3) for number in vector.tolist()]
@@ -177,7 +188,8 @@ SECTIONS = {
     "Addressing by hand": addressing_by_hand,
     "Train a little": train_a_little,
     "Copy a pattern with the trained model": copy_a_pattern,
-    "Export to a bundle, step it in ONNX Runtime": export_and_serve,
+    "Export to a bundle, step it in ONNX Runtime": export_and_step,
+    "Serve a session, explain and draw it": serve_a_session,
 }
 
 

@@ -17,10 +17,14 @@ FAMILIES = {
     "ntm": "model.neural_turing_machine:NeuralTuringMachine",
     "dnc": "model.dnc:DNC",
     "mann": "model.mann:MANN",
+    "sam": "model.sam:SAM",
     "lstm": "model.lstm:LSTM",
     "npi": "model.npi:NPI",
     "nram": "model.nram:NRAM",
 }
+# Families whose rows may begin with a drawing that a convolution looks at (model/sighted.py), where
+# `image_side` is among the constructor's arguments.
+SIGHTED = ("ntm", "dnc", "mann", "lstm")
 # family -> its step as one kernel for GPUs, where there is one. Called with a network and its
 # activation it gives what model/fused_ntm.py does, or raises ValueError.
 FUSED = {"ntm": "model.fused_ntm:FusedNTM"}
@@ -60,6 +64,14 @@ class Network(Protocol):
         ...
 
 
+class SparseNetwork(Network, Protocol):
+    """A network with sparsely updated tensors in its state."""
+
+    def updates(self, x: Tensor, state: Any) -> tuple[Tensor, Any, Any]:
+        """What `step_traced` gives, but the next state has `Rows` (model/rows.py) of those."""
+        ...
+
+
 class Card(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is known of trained weights. The last three are free-form."""
 
@@ -86,14 +98,27 @@ def build(family: str, config: dict[str, Any]) -> nn.Module:
         raise ValueError(f"family must be one of {sorted(FAMILIES)}, got {family!r}")
     constructor = _named(FAMILIES[family])
     try:
+        if family in SIGHTED and "image_side" in config:
+            return _sighted(constructor, **config)
         return constructor(**config)
     except TypeError as error:
         raise ValueError(f"family {family!r} does not take {config}: {error}") from error
 
 
+def _sighted(constructor: Any, *, image_side: int, input_size: int, **others: Any) -> nn.Module:
+    from model.sighted import EMBEDDING, Sighted  # noqa: PLC0415 (it is made of networks)
+
+    rest = input_size - image_side**2
+    if image_side < 1 or rest < 0:
+        raise ValueError(f"image_side must be 1 or more, and fit {input_size}, got {image_side}")
+    return Sighted(constructor(input_size=EMBEDDING + rest, **others), image_side, input_size)
+
+
 def fused(network: Network, activation: Activation) -> Any:
     """The network's step as one kernel. Raises ValueError where it has none, ImportError without
     the Triton language."""
+    if hasattr(network, "eyes"):  # of model/sighted.py
+        raise ValueError("a network that looks at drawings has no fused step")
     if network.family not in FUSED:
         raise ValueError(f"family {network.family!r} has no fused step, {sorted(FUSED)} have")
     return _named(FUSED[network.family])(network, activation)

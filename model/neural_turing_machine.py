@@ -31,7 +31,7 @@ class NTMTrace(NamedTuple):
     write: WriteParameters
 
 
-class NeuralTuringMachine(nn.Module):
+class NeuralTuringMachine(sequences.Stepped[NTMState]):
     """A controller with read and write heads on an N x M memory.
 
     input_size: X, output_size: Y, memory_size: N, memory_width: M, controller_size: H.
@@ -142,26 +142,6 @@ class NeuralTuringMachine(nn.Module):
         y = self.output(torch.cat([hidden, reads.flatten(1)], dim=1))
         following = NTMState(memory, read_weights, write_weights, reads, controller)
         return y, following, NTMTrace(read, write)
-
-    def step(self, input_t: Tensor, state: NTMState) -> tuple[Tensor, NTMState]:
-        """input_t: (B, X). Returns logits (B, Y) and the next state.
-
-        Raises ValueError for other dims, and for rows that are not as many as the state's.
-        """
-        sequences.require_row(input_t, state.memory.shape[0], self.input_size)
-        y, following, _ = self.step_traced(input_t, state)
-        return y, following
-
-    def forward(self, inputs: Tensor, state: NTMState | None = None) -> Tensor:
-        """A whole sequence, from fresh state where none is given.
-
-        inputs: (B, T, X). Returns logits (B, T, Y). Use `run` to keep the state as well.
-        """
-        return self.run(inputs, state)[0]
-
-    def run(self, inputs: Tensor, state: NTMState | None = None) -> tuple[Tensor, NTMState]:
-        """inputs: (B, T, X). Returns logits (B, T, Y) and the state after the last row."""
-        return sequences.run(self, inputs, state)
 
     def get_memory_state(self, state: NTMState | None = None) -> Tensor:
         """The memory in `state`, detached: (B, N, M); of a fresh episode (1, N, M) where None."""

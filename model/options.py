@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
+from model.families import SIGHTED
 from model.recipe import Recipe
 from model.tasks import TASKS, Task, make_task
 
@@ -20,6 +21,7 @@ LSTM_WIDTHS = {
     "bubble-sort": 256,
     "recursive-bubble-sort": 256,
     "few-shot": 200,  # of Santoro et al. 2016
+    "few-shot-pairs": 200,
 }
 # What one family alone takes, by the value that leaves it out: a card tells it only where asked
 # for, so runs and cards from before these were options go on unchanged.
@@ -28,6 +30,7 @@ OWN: dict[str, dict[str, Any]] = {
     "dnc": {"mask_content": False, "erase_freed": False, "sharpen_links": False, "state_clip": 0.0},
     "npi": {"columns": 128, "depth": 8},
     "mann": {"usage_decay": 0.99, "key_strength": False, "separate_add": False},
+    "sam": {"reads": 4, "index": 0, "room": 64},
 }
 
 
@@ -69,6 +72,7 @@ def _add_network(group: argparse._ArgumentGroup) -> None:  # pyright: ignore[rep
     )
     add("--controller-size", type=int, help="width of its output; None: the paper's")
     add("--controller-layers", type=int, help="one above the other; None: the paper's")
+    add("--sighted", action="store_true", help="look at drawings by a convolution first")
     add("--memory-size", type=int, default=128, help="slots")
     add("--memory-width", type=int, default=20, help="numbers a slot")
     add(
@@ -90,6 +94,11 @@ def _add_network(group: argparse._ArgumentGroup) -> None:  # pyright: ignore[rep
     add("--usage-decay", type=float, default=0.99, help="mann: of the usage, a step")
     add("--key-strength", action="store_true", help="mann: keys have a strength, as the NTM's")
     add("--separate-add", action="store_true", help="mann: write something else than the key")
+    add("--reads", type=int, default=4, help="sam: slots that a head reads a step")
+    add(
+        "--index", type=int, default=0, help="sam: hash tables to find them by; 0: compare with all"
+    )
+    add("--room", type=int, default=64, help="sam: slots a bucket of a hash table has room for")
 
 
 def _add_optimisation(group: argparse._ArgumentGroup) -> None:  # pyright: ignore[reportPrivateUsage]
@@ -150,7 +159,7 @@ def network_config(args: argparse.Namespace, task: Task) -> dict[str, Any]:
     An LSTM alone takes the controller's sizes as its own: by itself three layers, as wide as the
     paper has it for the task.
     """
-    sizes = {"input_size": task.input_size, "output_size": task.output_size}
+    sizes = {"input_size": task.input_size, "output_size": task.output_size, **_eyes(args, task)}
     width, layers = args.controller_size, args.controller_layers
     if args.family == "npi":
         return sizes | npi_config(args, task)
@@ -162,8 +171,19 @@ def network_config(args: argparse.Namespace, task: Task) -> dict[str, Any]:
     if alone:
         return sizes | {"hidden_size": width, "layers": layers}
     options = ("memory_size", "memory_width", "controller", "read_heads", "memory_init")
+    if args.family == "sam":  # its memory begins empty
+        options = options[:-1]
     sizes |= {name: getattr(args, name) for name in options} | _own(args)
     return sizes | {"controller_size": width, "controller_layers": layers}
+
+
+def _eyes(args: argparse.Namespace, task: Task) -> dict[str, int]:
+    """What a network that looks at drawings is told of them. Raises ValueError where none are."""
+    if not args.sighted:
+        return {}
+    if task.form["kind"] != "glyph" or args.family not in SIGHTED:
+        raise ValueError(f"--sighted is for drawings and {', '.join(SIGHTED)}")
+    return {"image_side": task.form["height"]}
 
 
 def npi_config(args: argparse.Namespace, task: Task) -> dict[str, Any]:

@@ -40,13 +40,18 @@ Role = Literal[
 
 
 class TensorSpec(msgspec.Struct, frozen=True):
-    """One tensor of a state (or of a trace), without its batch axis."""
+    """One tensor of a state (or of a trace), without its batch axis.
+
+    update: "sparse" where a step changes a few of the dims[0] rows and tells only those, `rows` of
+    them: see `Rows`.
+    """
 
     name: str
     dims: tuple[int, ...]
     role: Role
     dtype: Literal["float32", "int64"] = "float32"
     update: Literal["dense", "sparse"] = "dense"
+    rows: int = 0
 
     @property
     def size(self) -> int:

@@ -16,6 +16,7 @@ from model.families import Network, build
 from model.guard import NonFiniteError, find_nonfinite
 from model.recipe import Recipe, fading, learning_rate_at, make_optimizer
 from model.rollout import Rollout, Taught, TrainingStep, first_state, judging, rollout
+from model.sighted import Sighted
 from model.tasks import Batch, make_task
 from model.tasks.task import SELECTION_SEED, VALIDATION_SEED, Judged, Undecided, drawn_for
 from model.transfer import take_over
@@ -58,7 +59,8 @@ class Trainer:
         if isinstance(self.task, Judged):
             notify("a first state decides the sizes of this task's steps: training runs eagerly")
             mode = "off"
-        self.forward = TrainingStep(cast(Network, self.network), rows, mode, notify)
+        stepped = self.network.inner if isinstance(self.network, Sighted) else self.network
+        self.forward = TrainingStep(cast(Network, stepped), rows, mode, notify)
         self.memory = self._memory_place() if recipe.write_cost else None
         if recipe.entropy and not isinstance(self.task, Undecided):
             raise ValueError(f"entropy: {recipe.task} does not tell how undecided a network is")
@@ -76,9 +78,10 @@ class Trainer:
             group["lr"] = rate
         drawn = self.curriculum.sample(self.generator, self.recipe.batch)
         batch = distributed.share(drawn).to(self.device)
-        logits, change = self._run(batch)
+        inputs, more = self._seen(batch)
+        logits, change = self._run(batch, inputs)
         answer = self.task.loss(logits, batch)
-        loss = answer + self.recipe.write_cost * change
+        loss = answer + more + self.recipe.write_cost * change
         if isinstance(self.task, Undecided):
             bonus = self.recipe.entropy * fading(self.step, ENTROPY_FADES)
             loss = loss - bonus * self.task.entropy(logits)
@@ -158,13 +161,20 @@ class Trainer:
         self.best = None if best is None else msgspec.convert(best, Candidate)
         self.best_weights = dict(state["best_weights"])
 
-    def _run(self, batch: Batch) -> Rollout:
+    def _seen(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The rows as what is stepped takes them, and the loss of what looks at them first."""
+        if not isinstance(self.network, Sighted):
+            return batch.inputs, batch.inputs.new_zeros(())
+        seen = self.network.look(batch.inputs)
+        return seen, self.network.likeness_loss(seen, batch)
+
+    def _run(self, batch: Batch, inputs: Tensor) -> Rollout:
         """Logits, and the memory's change where it costs something, of a training batch."""
         if isinstance(self.network, Taught):
-            return Rollout(self.network.taught(batch.inputs), batch.inputs.new_zeros(()))
+            return Rollout(self.network.taught(inputs), inputs.new_zeros(()))
         state = first_state(cast(Network, self.network), batch)
         view, clip = judging(self.task, batch), self.recipe.clip_state
-        return rollout(self.forward, state, batch.inputs, self.memory, view, clip)
+        return rollout(self.forward, state, inputs, self.memory, view, clip)
 
     def _memory_place(self) -> int:
         roles = [tensor.role for tensor in cast(Network, self.network).state_spec]

@@ -17,6 +17,7 @@ from pathlib import Path
 import msgspec
 
 from export.bundle import STEP_ONNX, Bundle, BundleError, read_bundle
+from model.rows import is_sparse
 from service.engine.compiled import (
     CARD,
     STEP,
@@ -87,6 +88,8 @@ def build(entry: Path, bundle: Bundle, folder: Path, settings: Settings) -> None
     step = StepModule(network, card.activation)
     if step.state_spec != bundle.manifest.state:
         raise ValueError(f"{bundle.folder} is not of {entry}: its state is another")
+    if is_sparse(step.state_spec):
+        raise ValueError(f"{entry} has sparsely updated state, which is stepped on ONNX Runtime")
     parity.measure(step, parity.onnx_stepper(bundle.read(STEP_ONNX), step), STEP_ONNX)
     for made in (folder.parent.parent, folder.parent):
         made.mkdir(mode=NO_OTHERS, parents=True, exist_ok=True)

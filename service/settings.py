@@ -38,7 +38,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = (ZOO,)
     device: Annotated[
         Literal["auto", "cpu", "cuda"],
-        Meta(description="Where models run; auto takes CUDA where the runtime offers it."),
+        Meta(
+            description="Where models run; auto takes CUDA where the runtime offers it. A bundle "
+            "with sparsely updated state runs on the CPU."
+        ),
     ] = "auto"
     runtime: Annotated[
         Literal["auto", "onnx", "torchscript", "aot", "fused"],
@@ -158,7 +161,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 4096
     checkpoint_rows: Annotated[
         int,
-        Meta(ge=1, le=1 << 20, description="Rows a session steps until its state is stored anew."),
+        Meta(
+            ge=1,
+            le=1 << 20,
+            description="Rows a session steps until its state is stored anew; up to 64 times as "
+            "many where a row changes little of it.",
+        ),
     ] = 8
     host_state_bytes: Annotated[
         int,

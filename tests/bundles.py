@@ -36,9 +36,18 @@ def make_bundle(
     return pack(network, card, folder, torchscript, weights)
 
 
-def make_entry(folder: Path, *, seed: int = 1, bundle: bool = True, **network_kwargs: Any) -> Path:
+def make_network(family: str = "ntm", seed: int = 1, **network_kwargs: Any) -> Network:
+    """The network of `make_bundle` with the same arguments."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return cast(Network, build(family, network_kwargs or COPY_SIZES))
+
+
+def make_entry(
+    folder: Path, *, seed: int = 1, bundle: bool = True, family: str = "ntm", **network_kwargs: Any
+) -> Path:
     """Write an entry with the weights of `make_bundle` with the same arguments, and its bundle."""
-    network, card = _untrained("copy", "1", "sigmoid", seed, "ntm", network_kwargs)
+    network, card = _untrained("copy", "1", "sigmoid", seed, family, network_kwargs)
     weights = cast(nn.Module, network).state_dict()
     (folder / "bundle").mkdir(parents=True)
     write_entry(folder, msgspec.to_builtins(card), weights)
@@ -56,9 +65,7 @@ def _untrained(
     network_kwargs: dict[str, Any],
 ) -> tuple[Network, Card]:
     config = network_kwargs or COPY_SIZES
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        network = cast(Network, build(family, config))
+    network = make_network(family, seed, **network_kwargs)
     card = Card(
         name=name,
         version=version,

@@ -36,7 +36,7 @@ STOP_S = 40
 ALLOWED = {
     "model": {"model"},
     "export": {"export", "model"},
-    "service": {"service", "export.bundle", "model.state"},
+    "service": {"service", "export.bundle", "model.state", "model.rows"},
 }
 # What the client imports beside the standard library and itself, so that it needs no server.
 CLIENT_ALLOWED = {"httpx", "msgspec", "numpy", "websockets"}

@@ -38,6 +38,7 @@ TASKS: dict[str, Callable[[], Task]] = {
     "recursive-bubble-sort": recursive_bubble_sort,
     **{name: partial(TapeTask, name) for name in PROBLEMS},
     "few-shot": FewShot,
+    "few-shot-pairs": partial(FewShot, told="with", name="few-shot-pairs"),
 }
 
 

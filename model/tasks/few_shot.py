@@ -15,16 +15,21 @@ from model.tasks.task import Batch, Measured, Measures, Split, Task
 
 class FewShot(msgspec.Struct, frozen=True):
     """See drawings of `ways` characters, some instances of each in random order, and name each by
-    its label. A character's label is new in each sequence, and told in the row after its drawing:
-    by its second drawing it can be known.
+    its label. A character's label is new in each sequence, and told after its drawing: by its
+    second drawing it can be known.
 
-    instances: of each character, in training; side: pixels of a drawing; turn: degrees, and shift:
-    pixels, that a drawing of training is at most turned and moved by; validation, test: alphabets
-    that training never shows (test: where the dataset has no evaluation set of its own); split:
-    which of the three is drawn from; data: folder of other sets, see model/omniglot.py.
+    told: "before", as in the paper, with the drawing that follows, which is to be named itself;
+    "with": in a row of its own, with the same drawing once more, so two rows a drawing.
+
+    shown: characters of a sequence, 0: as many as there are labels; instances: of each, in
+    training; side: pixels of a drawing; turn: degrees, and shift: pixels, that a drawing of
+    training is at most turned and moved by; validation, test: alphabets that training never shows
+    (test: where the dataset has no evaluation set of its own); split: which of the three is drawn
+    from; data: folder of other sets, see model/omniglot.py.
     """
 
     ways: int = 5
+    shown: int = 0
     instances: int = 10
     side: int = 20
     turn: float = 15.0
@@ -33,6 +38,7 @@ class FewShot(msgspec.Struct, frozen=True):
     test: tuple[str, ...] = ("Balinese", "Early_Aramaic")
     split: Split = "training"
     data: str = ""
+    told: Literal["before", "with"] = "before"
     name: str = "few-shot"
     activation: Activation = "softmax"
     unit: Literal["instances"] = "instances"
@@ -46,7 +52,7 @@ class FewShot(msgspec.Struct, frozen=True):
 
     @property
     def input_size(self) -> int:
-        """The drawing, and the label of the drawing before it, one hot."""
+        """The drawing, and the label that is told with it, one hot."""
         return self.side**2 + self.ways
 
     @property
@@ -56,9 +62,9 @@ class FewShot(msgspec.Struct, frozen=True):
 
     @property
     def form(self) -> dict[str, Any]:
-        """A drawing row by row, 0 paper and 1 ink, then one hot the label of the one before."""
+        """A drawing row by row, 0 paper and 1 ink, then one hot the label that is told with it."""
         side = {"height": self.side, "width": self.side}
-        return {"kind": "glyph", **side, "labels": self.ways, "told": "before", "answer": "label"}
+        return {"kind": "glyph", **side, "labels": self.ways, "told": self.told, "answer": "label"}
 
     @property
     def train_lengths(self) -> tuple[int, int]:
@@ -67,9 +73,17 @@ class FewShot(msgspec.Struct, frozen=True):
 
     @property
     def stages(self) -> tuple[Task, ...]:
-        """A third of the instances, all."""
-        fewer = max(1, self.instances // 3)
-        return (msgspec.structs.replace(self, instances=fewer), self)
+        """Two characters, half of them, all; only with all are drawings moved. With two there is
+        little to tell apart, and much to gain by it. With fewer instances instead, networks learn
+        to count what is left."""
+        still = msgspec.structs.replace(self, turn=0.0, shift=0.0)
+        fewer = sorted({min(2, self.ways), (self.ways + 1) // 2})
+        return (*(msgspec.structs.replace(still, shown=count) for count in fewer), self)
+
+    @property
+    def characters(self) -> int:
+        """Characters of a sequence."""
+        return self.shown or self.ways
 
     def drawn_for(self, split: Split) -> "FewShot":
         """The same task with the characters of `split`; only in training are drawings moved."""
@@ -80,7 +94,8 @@ class FewShot(msgspec.Struct, frozen=True):
         return self.at_length(generator, batch, self.instances)
 
     def at_length(self, generator: Generator, batch: int, length: int) -> Batch:
-        """`length` instances of each character: T = ways * length rows, all scored.
+        """`length` instances of each character: T = characters * length rows, all scored; twice
+        as many, and every other scored, where labels are told with their drawings.
 
         Raises ValueError for more than there are drawers, for a split with fewer characters than
         ways, and what loading the data raises.
@@ -89,19 +104,23 @@ class FewShot(msgspec.Struct, frozen=True):
             raise ValueError(f"instances must be 1 to {DRAWERS}, got {length}")
         data = load(self.data)
         characters = self._characters(data)
-        order = torch.rand(batch, self.ways * length, generator=generator).argsort(dim=1)
-        label, instance = order // length, order % length
+        order = torch.rand(batch, self.characters * length, generator=generator).argsort(dim=1)
+        which, instance = order // length, order % length
+        dealt = torch.rand(batch, self.ways, generator=generator).argsort(dim=1)
+        label = dealt.gather(1, which)
         chosen = torch.rand(batch, len(characters), generator=generator).argsort(dim=1)
         character = characters[chosen[:, : self.ways]].gather(1, label)
         drawers = torch.rand(batch, self.ways, DRAWERS, generator=generator).argsort(dim=2)
         drawer = drawers.flatten(1).gather(1, label * DRAWERS + instance)
         quarter = torch.randint(4, (batch, self.ways), generator=generator).gather(1, label)
         drawn = data.drawings[character, drawer].float() / 255
-        images = placed(drawn, self.side, *self._placement(generator, quarter))
+        images = placed(drawn, self.side, *self._placement(generator, quarter)).flatten(2)
         targets = functional.one_hot(label, self.ways).float()
+        asked = torch.ones(label.shape, dtype=torch.bool)
+        if self.told == "with":
+            return _asked_then_told(images, targets, asked)
         told = functional.pad(targets[:, :-1], (0, 0, 1, 0))  # a row late
-        inputs = torch.cat([images.flatten(2), told], dim=2)
-        return Batch(inputs, targets, torch.ones(label.shape, dtype=torch.bool))
+        return Batch(torch.cat([images, told], dim=2), targets, asked)
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
         """Mean cross-entropy of the labels in the scored rows, in nats. logits: (B, T, Y)."""
@@ -123,8 +142,9 @@ class FewShot(msgspec.Struct, frozen=True):
         return right.sum(dim=1) / nth.sum(dim=1)
 
     def optimum_bits(self, batch: Batch) -> Tensor:
-        """log2(ways!): the first drawing of each character has one of the labels left."""
-        bits = math.lgamma(self.ways + 1) / math.log(2)
+        """The first drawing of each character has one of the labels left: log2(ways!) for all."""
+        left = self.ways - self.characters
+        bits = (math.lgamma(self.ways + 1) - math.lgamma(left + 1)) / math.log(2)
         return torch.full((batch.inputs.shape[0],), bits)
 
     def _characters(self, data: Omniglot) -> Tensor:
@@ -153,6 +173,14 @@ class FewShot(msgspec.Struct, frozen=True):
         return angle + turn * math.radians(self.turn), shift * self.shift
 
 
+def _asked_then_told(images: Tensor, targets: Tensor, asked: Tensor) -> Batch:
+    """Two rows a drawing: it alone, which is scored, and it with its label."""
+    nothing = torch.zeros_like(targets)
+    alone, with_label = (torch.cat([images, told], dim=2) for told in (nothing, targets))
+    pairs = ((alone, with_label), (targets, nothing), (asked, ~asked))
+    return Batch(*(torch.stack(pair, dim=2).flatten(1, 2) for pair in pairs))
+
+
 def placed(drawings: Tensor, side: int, angle: Tensor, shift: Tensor) -> Tensor:
     """Drawings turned about their middle, then moved, at `side` pixels; beyond them is paper.
 
@@ -166,11 +194,13 @@ def placed(drawings: Tensor, side: int, angle: Tensor, shift: Tensor) -> Tensor:
     first = torch.stack([cos, -sin, sin * down - cos * right], dim=2)
     second = torch.stack([sin, cos, -sin * right - cos * down], dim=2)
     turns = torch.stack([first, second], dim=2).flatten(0, 1)
-    grid = functional.affine_grid(turns, [turns.shape[0], 1, side, side], align_corners=False)
+    # Twice as fine, then the mean of four: a pixel is the ink on all of it, no stroke is missed.
+    fine = [turns.shape[0], 1, 2 * side, 2 * side]
+    grid = functional.affine_grid(turns, fine, align_corners=False)
     sampled = functional.grid_sample(
         drawings.flatten(0, 1).unsqueeze(1), grid, mode="bilinear", align_corners=False
     )
-    return sampled.view(*angle.shape, side, side)
+    return functional.avg_pool2d(sampled, 2).view(*angle.shape, side, side)
 
 
 def _wrong(logits: Tensor, batch: Batch) -> Tensor:

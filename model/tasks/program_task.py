@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -17,9 +16,7 @@ from model.tasks.problems import PROBLEMS, Typed
 from model.tasks.programs import PROGRAMS
 from model.tasks.task import Batch, Measured, Measures, Task, binary_loss, binary_measures
 from model.tasks.traces import batch_of, decisions_right
-from model.tasks.verification import SETS
-
-VERIFIED = 1000  # problems of a verification set in one batch
+from model.tasks.verification import Proof
 
 
 class ProgramTask(msgspec.Struct, frozen=True):
@@ -93,13 +90,9 @@ class ProgramTask(msgspec.Struct, frozen=True):
         runs = [trace(programs, layout, len(typed) + 1, typed)[0] for typed in problems]
         return batch_of(layout, problems, runs, told)
 
-    def verification(self) -> Iterator[Batch]:
-        """Problems that prove a recursive program right. Raises ValueError for other programs."""
-        if self.name not in SETS:
-            raise ValueError(f"{self.name} has no verification set; {', '.join(SETS)} has")
-        problems = iter(SETS[self.name]())
-        while part := list(islice(problems, VERIFIED)):
-            yield self.of_problems(part, told=False)
+    def verification(self) -> Proof:
+        """What proves a recursive program right. Raises ValueError for other programs."""
+        return Proof(self.name, self.layout)
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
         """Mean cross-entropy of a decision's flags, in nats. logits: (B, T, Y)."""

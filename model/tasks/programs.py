@@ -1,7 +1,8 @@
 """The programs that teach a neural programmer-interpreter: plain, symbolic, right by design.
 
-Each is a generator of what it calls, told what it may look at: what the pointers see. Addition by
-columns and bubble sort of Reed and de Freitas 2016 (sec. 4.1, 4.2, figs. 3 and 4), and the
+Each is a generator of what it calls, told what it may look at: what the pointers see. It looks
+again before each call and keeps nothing of what it saw, which `verification.py` relies on. Addition
+by columns and bubble sort of Reed and de Freitas 2016 (sec. 4.1, 4.2, figs. 3 and 4), and the
 recursive forms of Cai, Shi and Song 2017 (ICLR, arXiv 1704.06611, sec. 3.2).
 """
 
@@ -34,9 +35,8 @@ def add_recursively(at: Interpreter) -> Calls:
 
 def add1(at: Interpreter) -> Calls:
     """One column: the last digit of its sum, and a carry where it has two."""
-    total = sum(max(at.see(name), 0) for name in ("first", "second", "carry"))
-    yield adder("ACT", "write", "out", total % 10)
-    if total > 9:
+    yield adder("ACT", "write", "out", _total(at) % 10)
+    if _total(at) > 9:
         yield adder("CARRY")
 
 
@@ -51,6 +51,10 @@ def left_shift(at: Interpreter) -> Calls:
     """All pointers one column to the left."""
     for name in at.layout.pointers:
         yield adder("ACT", "left", name)
+
+
+def _total(at: Interpreter) -> int:
+    return sum(max(at.see(name), 0) for name in ("first", "second", "carry"))
 
 
 def _anything_to_add(at: Interpreter) -> bool:

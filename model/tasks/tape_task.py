@@ -9,12 +9,20 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from model.families import Activation
+from model.modules14 import CONSTANTS, MODULES
 from model.tasks.tape_problems import PROBLEMS, Problem
 from model.tasks.task import Batch, BegunBatch, Measured, Measures, Task
 
 LEAST = 1e-6  # a probability below counts as this: no logarithm without end
 SPARE = 3  # fewer than so many integers more than a tape needs cells, drawn for each batch
-WHEN = 10.0  # what a nat of when to halt counts in the entropy, beside a nat of a choice
+WHEN = 1.0  # what a nat of when to halt counts in the entropy, beside a nat of a choice
+# What a cell that shall stay as it is counts in the loss, beside one that is to be changed. Where
+# all count alike, a write past the end of an array costs what an element brings: then a loop over
+# the array, which at first does not know where to end, is worse than constants that suit the
+# smallest sizes, and is seldom found. What is left still teaches it where to end.
+ELSEWHERE = 0.1
+EASIEST = 2  # difficulty to begin with: two constants are a program for all arrays of one element
+WIDER = 3  # any size of training is one of up to so many more than D, until D is the most
 HALTS = 0.5  # the willingness at which a machine that is watched has halted
 WILLING, ENTROPY = 0, 2  # places in y
 
@@ -49,7 +57,8 @@ class TapeTask(msgspec.Struct, frozen=True):
     @property
     def form(self) -> dict[str, Any]:
         """The tape a session is created with, cell by cell; the row that makes a step; where y
-        tells that it has halted; where the answer lies then."""
+        tells that it has halted; where the answer lies then; how a step's circuit is read: the
+        tensors of its choices (model/circuit.py), and the modules that they are for."""
         return {
             "kind": "tape",
             "state": "tape",
@@ -57,6 +66,12 @@ class TapeTask(msgspec.Struct, frozen=True):
             "answer": self.problem.answer,
             "row": [1],
             "halted": {"output": 1, "from": HALTS},
+            "circuit": {
+                "arguments": "arguments",
+                "sources": "sources",
+                "modules": [[module.name, module.arguments] for module in MODULES],
+                "constants": CONSTANTS,
+            },
         }
 
     @property
@@ -66,20 +81,25 @@ class TapeTask(msgspec.Struct, frozen=True):
 
     @property
     def stages(self) -> tuple[Task, ...]:
-        """One a difficulty, from the smallest size to the largest."""
+        """One a difficulty, from EASIEST to the largest size."""
         low, high = self.train_lengths
-        easier = [msgspec.structs.replace(self, difficulty=size) for size in range(low, high)]
+        easier = [
+            msgspec.structs.replace(self, difficulty=size)
+            for size in range(max(low, EASIEST), high)
+        ]
         return (*cast(list[Task], easier), self)
 
     def sample(self, generator: Generator, batch: int) -> Batch:
-        """One size a batch: of 10% any of training, of 25% any up to D + e, else D + e, where e is
-        geometric with mean 1, and no size is above those of training."""
+        """One size a batch: of 10% any up to D + WIDER, of 25% any up to D + e, else D + e, where e
+        is geometric with mean 1, and no size is above those of training. The paper has any size of
+        training in the 10%: what a young machine makes of the largest outweighs all else."""
         low, high = self.train_lengths
         kind = torch.rand(1, generator=generator).item()
         tosses = torch.rand(high, generator=generator) < 0.5
         harder = int(tosses.long().cumprod(dim=0).sum())
-        top = min((self.difficulty or high) + harder, high)
-        drawn = {True: high, False: top}[kind < 0.1]
+        reached = self.difficulty or high
+        top = min(reached + harder, high)
+        drawn = min(reached + WIDER, high) if kind < 0.1 else top
         size = int(torch.randint(low, drawn + 1, (1,), generator=generator))
         return self.at_length(generator, batch, size if kind < 0.35 else top)
 
@@ -115,25 +135,29 @@ class TapeTask(msgspec.Struct, frozen=True):
         return torch.cat([*told, probability.clamp(min=LEAST).log(), hit], dim=1)
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
-        """-sum_t p_t sum_i log M_t(i, y_i), the mean over tapes, for each cell to be changed.
+        """-sum_t p_t sum_i w_i log M_t(i, y_i), the mean over tapes, for each cell to be changed.
 
         p_t = f_t prod_{i<t} (1 - f_i), and the last step takes what is left (paper, section 3.4).
+        w_i = 1 of a cell to be changed, ELSEWHERE of the others.
         """
-        return (self._cost(logits) / batch.targets[:, 0, 1].sum(dim=1)).mean()
+        changed = batch.targets[:, 0, 1].to(logits.dtype)
+        weights = changed + ELSEWHERE * (1 - changed)
+        return (_cost(logits, weights) / changed.sum(dim=1)).mean()
 
     def entropy(self, logits: Tensor) -> Tensor:
         """The mean entropy of a choice while a machine runs, and WHEN times that of the step in
         which it halts, in nats: until it knows what to write, every step makes its tape worse, and
         without the second it would learn to halt in the first. logits: (B, T, 2 + 2 M)."""
-        ends = halting(logits[:, :, 0])
-        running = functional.pad(1 - ends.cumsum(dim=1)[:, :-1], (1, 0), value=1.0)
-        choices = (running * logits[:, :, 1]).sum() / running.sum()
+        ends, runs = halting(logits[:, :, 0]), running(logits[:, :, 0])
+        choices = (runs * logits[:, :, 1]).sum() / runs.sum()
         when = -(ends * ends.clamp(min=LEAST).log()).sum(dim=1).mean()
         return choices + WHEN * when
 
     def measures(self, logits: Tensor, batch: Batch) -> Measures:
         """Wrong cells of the whole tape where the machine halts, and its expected -log2 p."""
-        return Measures((1 - _at_halt(logits)).sum(dim=1), self._cost(logits) / math.log(2))
+        hit = _at_halt(logits)
+        bits = _cost(logits, torch.ones_like(hit)) / math.log(2)
+        return Measures((1 - hit).sum(dim=1), bits)
 
     def right(self, logits: Tensor, batch: Batch) -> Tensor:
         """The share of the cells to be changed that are right where the machine halts: (B,)."""
@@ -144,17 +168,23 @@ class TapeTask(msgspec.Struct, frozen=True):
         """Nothing: the tape tells all."""
         return torch.zeros(batch.inputs.shape[0])
 
-    def _cost(self, logits: Tensor) -> Tensor:
-        """(B,), in nats."""
-        cells = (logits.shape[2] - 2) // 2
-        return -(halting(logits[:, :, 0]) * logits[:, :, 2 : 2 + cells].sum(dim=2)).sum(dim=1)
-
 
 def halting(willing: Tensor) -> Tensor:
     """p_t: the probability to halt in step t and not before. willing: (B, T). Returns (B, T)."""
+    last = torch.ones_like(willing[:, -1:])
+    return running(willing) * torch.cat([willing[:, :-1], last], dim=1)
+
+
+def running(willing: Tensor) -> Tensor:
+    """The probability to make step t, not halted before. willing: (B, T). Returns (B, T)."""
     going = torch.cumprod(1 - willing[:, :-1], dim=1)
-    before = functional.pad(going, (1, 0), value=1.0)
-    return before * torch.cat([willing[:, :-1], torch.ones_like(willing[:, -1:])], dim=1)
+    return functional.pad(going, (1, 0), value=1.0)
+
+
+def _cost(logits: Tensor, weights: Tensor) -> Tensor:
+    """(B,), in nats: what each cell costs in the step that halts, by weights (B, M)."""
+    logs = logits[:, :, 2 : 2 + weights.shape[1]]
+    return -(halting(logits[:, :, 0]) * (logs * weights.unsqueeze(1)).sum(dim=2)).sum(dim=1)
 
 
 def _at_halt(logits: Tensor) -> Tensor:

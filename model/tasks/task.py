@@ -1,7 +1,7 @@
 """What a task is: seeded batches, a loss, and both of the measures its papers report."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -9,6 +9,7 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from model.families import Activation
+from model.tasks.verification import Proof
 
 # Every purpose has its own range of generator seeds, so that no two can share a stream.
 VALIDATION_SEED = 1_000_000_000
@@ -152,10 +153,10 @@ class Queried(Protocol):
 
 @runtime_checkable
 class Provable(Protocol):
-    """What a task has besides where sequences can be told that prove the others right."""
+    """What a task has besides where a finite set can prove a network right for every length."""
 
-    def verification(self) -> Iterator[Batch]:
-        """The set, in batches. Raises ValueError where there is none."""
+    def verification(self) -> Proof:
+        """The set. Raises ValueError where there is none."""
         ...
 
 

@@ -1,48 +1,84 @@
-"""Problems that prove a recursive program right for every length, where it does them all.
+"""The finite set that proves a recursive program right for every length.
 
-Cai, Shi and Song 2017 (sec. 3.3): the core of a program begins with a state of zeros, so what a
-call does depends on nothing but what it sees between its beginning and its end. A recursive program
-sees a bounded part of its problem in one call, so all that any call can ever see is a finite set;
-where the right is done on all of it, induction does the rest.
+Cai, Shi and Song 2017 (sec. 3.3): the core begins each call with a state of zeros, so what a call
+does depends on nothing but its program and what it sees from its beginning to its end. A recursive
+program sees a bounded part of its problem in one call, so all that any call can ever see is a
+finite set; where every decision on it is right, induction does the rest. They run problems that
+show all of the set; here it is told call by call (`sights.py`), and `npi_verified.py` runs it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
-from model.npi_layout import BLANK, DIGITS
-
-Typed = list[tuple[int, ...]]
-Column = tuple[int, int]
-EMPTY: Column = (BLANK, BLANK)
-CARRYING: Column = (9, 9)
+from model.npi_interpreter import Interpreter
+from model.npi_layout import RETURN, Decision, Layout
+from model.tasks.programs import PROGRAMS
+from model.tasks.sights import SIGHTS, Seen
 
 
-def addition(digits: Sequence[int] = range(DIGITS)) -> Iterator[Typed]:
-    """Two numbers each, of these digits, so that every call of the recursive program is met.
+class Shown(Interpreter):
+    """An interpreter whose pointers see what they are told to."""
 
-    A call of ADD sees the column it begins at, its carry included, the next column, which the call
-    within it begins at, and at its end the first empty one; ADD1, CARRY and LSHIFT see the same two
-    columns. So: every column and every next one, without a carry into the first (nothing to
-    its right) and with one (9 + 9 to its right).
+    def __init__(self, layout: Layout) -> None:
+        super().__init__(layout, columns=1)
+        self.sight: Seen = ()
+
+    def _at(self, pointer: int) -> int:
+        return self.sight[pointer]
+
+
+class Proof:
+    """All calls of a recursive program of the name `name`, whose pad and programs are `layout`.
+
+    Raises ValueError for a program of which it is not known what its calls can see.
     """
-    for right in ([], [CARRYING]):
-        for column in _columns(digits):
-            for following in _after(column, digits):
-                yield [*([following] if following != EMPTY else []), column, *right]
-    yield [CARRYING]  # the last carry has an empty column of its own
-    yield []
 
+    def __init__(self, name: str, layout: Layout) -> None:
+        if name not in SIGHTS:
+            raise ValueError(f"{name} has no verification set; {', '.join(SIGHTS)} has")
+        self.layout = layout
+        self._sights, self._programs = SIGHTS[name], PROGRAMS[name]
 
-def _columns(digits: Sequence[int]) -> Iterator[Column]:
-    cells = (BLANK, *digits)
-    return ((a, b) for a in cells for b in cells if (a, b) != EMPTY)
+    def decision(self, program: str, seen: Iterable[Seen]) -> Decision:
+        """What is right for a call of `program` that has seen these, tick by tick."""
+        at, decision = Shown(self.layout), Decision(RETURN)
+        running = self._programs[program](at)
+        for at.sight in seen:
+            decision = next(running, Decision(RETURN))
+        return decision
 
+    def after(self, decision: Decision, seen: Seen) -> list[Seen]:
+        """All that can be seen at the tick after this decision, which is not to return."""
+        return sorted(set(self._sights.after(self.layout.told(decision), seen)))
 
-def _after(column: Column, digits: Sequence[int]) -> Iterator[Column]:
-    """What can stand to the left: a number that has ended does not begin again."""
-    first, second = ((BLANK, *digits) if cell != BLANK else (BLANK,) for cell in column)
-    return ((a, b) for a in first for b in second)
+    def begins(self) -> dict[str, set[Seen]]:
+        """All that can be seen as a call begins, by what is called."""
+        found = {self.layout.main: set(self._sights.first)}
+        fresh = dict(found)
+        while fresh:
+            program, seen = fresh.popitem()
+            for called, at in self._calls(program, seen):
+                if at not in found.setdefault(called, set()):
+                    found[called].add(at)
+                    fresh.setdefault(called, set()).add(at)
+        return found
 
+    def _calls(self, program: str, seen: set[Seen]) -> Iterator[tuple[str, Seen]]:
+        """What a call of `program` that begins at any of these calls, and what it sees then.
 
-SETS = {"recursive-addition": addition}
+        Programs look before they decide: of what was seen earlier, what was decided tells all that
+        matters, so that one history stands for all with the same decisions.
+        """
+        waiting: list[tuple[tuple[Seen, ...], set[Seen]]] = [((), seen)]
+        while waiting:
+            history, sights = waiting.pop()
+            following: dict[Decision, tuple[tuple[Seen, ...], set[Seen]]] = {}
+            for sight in sights:
+                decision = self.decision(program, (*history, sight))
+                if decision.program > 0:
+                    yield self.layout.programs[decision.program], sight
+                if decision.program != RETURN:
+                    kept = following.setdefault(decision, ((*history, sight), set()))
+                    kept[1].update(self.after(decision, sight))
+            waiting += following.values()

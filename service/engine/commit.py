@@ -26,11 +26,13 @@ def session_of(job: Job) -> Session:
 
 
 def states_of(jobs: list[Job], checkpoint_rows: int) -> dict[Job, bytes]:
-    """The states to keep, of those jobs of a host after which as many rows have no checkpoint."""
+    """The states to keep, of those jobs of a host after which as many rows have no checkpoint;
+    where a row changes little of a state, more rows (`packing.rows_that_change_all`)."""
     due = {
         job: job.working
         for job in jobs
-        if job.working is not None and session_of(job).unsaved + job.count >= checkpoint_rows
+        if job.working is not None
+        and session_of(job).unsaved + job.count >= checkpoint_rows * job.host.rows_that_change_all
     }
     if not due:
         return {}

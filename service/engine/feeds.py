@@ -94,7 +94,8 @@ class Feeds:
         """These changes had these outcomes: wake those who wait for what was committed."""
         if self._feeds:
             for change, outcome in zip(changes, outcomes, strict=True):
-                if isinstance(outcome, Committed):
+                key = (change.row.tenant, change.row.id)  # equals the SessionKey, and takes less
+                if key in self._feeds and isinstance(outcome, Committed):
                     self._heard(change.row.key, b"")
 
     def tell(self, key: SessionKey, kind: str, revision: int, **facts: Any) -> None:

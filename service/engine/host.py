@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable
 from time import monotonic
@@ -15,10 +14,12 @@ from export.bundle import Bundle, spec_fingerprint
 from service.engine.arena import INITIAL, Arena
 from service.engine.counts import Counts
 from service.engine.job import Job
+from service.engine.looked import Looked
 from service.engine.metrics import EngineMetrics
-from service.engine.packing import pack, unpack
+from service.engine.packing import rows_that_change_all
 from service.engine.placement import Placement
 from service.engine.refused import mismatch
+from service.engine.rerun import rerun
 from service.engine.runtime import Floats, Runtime, StepOutput
 from service.engine.scheduler import Scheduler
 from service.engine.sessions import Session
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
     from service.engine.phases import StepTracer
 
 log = logging.getLogger("ntm.engine")
-TURN_ROWS = 8  # run again between two looks at what else there is to do: a few milliseconds
-WATCHED_ROLES = ("read_weights", "write_weights", "usage")
+# What "trace": true tells of each row: where heads looked, what a machine calls and holds.
+WATCHED_ROLES = ("read_weights", "write_weights", "usage", "stack", "counter", "register")
 
 
 class Host:
@@ -58,11 +59,14 @@ class Host:
         self.counts = Counts(self.manifest.name, metrics, self.statistics)
         self.placement = Placement(runtime, arena, self._evicted)
         self.state_bytes = runtime.slot_bytes
+        self.rows_that_change_all = rows_that_change_all(runtime.spec)
         self.spec_fingerprint = spec_fingerprint(self.manifest.state)
         self.verify: Callable[[Job], None] | None = None
         self.evicted: Callable[[Session, str], None] | None = None  # told of each, and why
         self.tracer: StepTracer | None = None
         self.traced: TracedStep | None = None  # loaded when first asked for
+        self.traced_bytes = self.state_bytes + sum(t.nbytes for t in self.manifest.trace)  # a row
+        self.looked = Looked()
         self.watch = [i for i, t in enumerate(runtime.spec) if t.role in WATCHED_ROLES]
 
     @property
@@ -124,38 +128,8 @@ class Host:
 
         Raises ValueError for a checkpoint of another size.
         """
-        self.placement.put(session, self.replayed(checkpoint.state, records))
+        self.placement.put(session, rerun(self.runtime, checkpoint.state, records))
         session.unsaved = sum(record.count for record in records)
-
-    def replayed(self, state: bytes | None, records: list[Record]) -> bytes | None:
-        """A packed state after the records' rows.
-
-        Raises ValueError for a state of another size.
-        """
-        if not records:
-            return state
-        arrays = self._unpacked(state)
-        return pack(self.runtime.replay(arrays, [self._rows(records)]))
-
-    async def replayed_in_turns(
-        self, state: bytes | None, records: list[Record], leave_out: int = 0
-    ) -> bytes | None:
-        """The same but for the last `leave_out` rows, a few at a time: others get on between."""
-        if not records:
-            return state
-        rows = self._rows(records)[: -leave_out or None]
-        for at in range(0, len(rows), TURN_ROWS):
-            arrays = self._unpacked(state)
-            state = pack(self.runtime.replay(arrays, [rows[at : at + TURN_ROWS]]))
-            await asyncio.sleep(0)
-        return state
-
-    def _unpacked(self, state: bytes | None) -> list[NDArray[Any]]:
-        return self.initial() if state is None else unpack(self.runtime.spec, state)
-
-    def _rows(self, records: list[Record]) -> Floats:
-        parts = [np.frombuffer(r.rows, np.float32).reshape(r.count, -1) for r in records]
-        return np.concatenate(parts)
 
     def update_gauges(self) -> None:
         """Bring the gauges of this model's device up to date."""

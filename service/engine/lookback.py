@@ -2,6 +2,7 @@
 
     history, newest first -> the records of the window -> the state before its first row
                                                        -> the traced step over its rows
+                                                          that were not told just before
 
 A window lies within one run of steps: a reset, a restore, an import or a migration ends it, since
 the state before and after it do not follow from one another.
@@ -16,11 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.state import StateSpec, TensorSpec
+from service.engine import looked
 from service.engine.host import Host
 from service.engine.lifecycle import Lifecycle
+from service.engine.looked import Rows
 from service.engine.packing import unpack
+from service.engine.rerun import rerun_in_turns
 from service.engine.rewind import host_at
-from service.engine.runtime import BackendError, Floats
+from service.engine.runtime import BackendError
 from service.engine.sessions import Session
 from service.engine.traced import Seen, TracedStep
 from service.errors import ModelNotLoaded, PointNotKept
@@ -49,10 +53,7 @@ async def trace(life: Lifecycle, request: Trace) -> TraceResult:
     rows = min(request.rows, _most_rows(host, kept, told))
     window, stored = await _window(life, session, records, request.step, rows)
     async with life.replaying(request.tenant):  # one of a tenant at a time
-        state = await _before(host, stored, window)
-        step = await _traced(host)
-        # ONNX Runtime lets the others' steps run meanwhile.
-        seen = await asyncio.to_thread(step.run, state, _rows_of(window), kept, told)
+        seen = await _seen(host, session, window, stored, (kept, told))
     return _result(session, host, window, seen, (kept, told))
 
 
@@ -118,11 +119,33 @@ async def _window(
     raise PointNotKept(f"session {session.row.id!r} keeps no state that these rows began with")
 
 
+async def _seen(
+    host: Host, session: Session, window: Window, stored: Stored, told: tuple[list[int], list[int]]
+) -> Seen:
+    """What the window's rows came to. ONNX Runtime lets the others' steps run meanwhile."""
+    step, rows = await _traced(host), _rows_of(window)
+    most = looked.MOST_BYTES // max(host.traced_bytes, 1)
+    if window.rows > most:
+        state = await _before(host, stored, window)
+        return await asyncio.to_thread(step.run, state, rows.inputs, *told)
+    key = (session.row.tenant, session.row.id, session.row.incarnation)
+    run = host.looked.find(key, rows)
+    if run is None:
+        state = await _before(host, stored, window)
+        run = await asyncio.to_thread(looked.begun, step, state, rows)
+    elif not run.has(rows):
+        run = await asyncio.to_thread(
+            looked.gone_on, step, run, rows, max(window.rows, min(most, looked.KEPT_ROWS))
+        )
+    host.looked.keep(key, run)
+    return looked.part(run, rows, *told)
+
+
 async def _before(host: Host, stored: Stored, window: Window) -> list[NDArray[Any]]:
     """The state before the window's first row."""
     lead = [*stored.records, *window.records]
     leave_out = sum(record.count for record in window.records) - window.skipped
-    packed = await host.replayed_in_turns(stored.checkpoint.state, lead, leave_out)
+    packed = await rerun_in_turns(host.runtime, stored.checkpoint.state, lead, leave_out)
     return host.initial() if packed is None else unpack(host.runtime.spec, packed)
 
 
@@ -150,28 +173,29 @@ def _most_rows(host: Host, kept: list[int], told: list[int]) -> int:
     return max(1, MOST_BYTES // max(nbytes, 1))
 
 
-def _rows_of(window: Window) -> Floats:
+def _rows_of(window: Window) -> Rows:
     parts = [np.frombuffer(r.rows, np.float32).reshape(r.count, -1) for r in window.records]
-    return np.concatenate(parts)[window.skipped :][: window.rows]
+    revisions = [record.revision for record in window.records for _ in range(record.count)]
+    first, told = window.records[0], slice(window.skipped, window.skipped + window.rows)
+    step = first.step - first.count + window.skipped + 1
+    return Rows(step, revisions[told], np.concatenate(parts)[told])
 
 
 def _result(
     session: Session, host: Host, window: Window, seen: Seen, told: tuple[list[int], list[int]]
 ) -> TraceResult:
     state, trace = _specs(host)
-    revisions = [record.revision for record in window.records for _ in range(record.count)]
-    first = window.records[0]
+    rows = _rows_of(window)
     return TraceResult(
         session.row.incarnation,
         host.manifest.version,
-        first.step - first.count + window.skipped + 1,
-        revisions[window.skipped :][: window.rows],
-        StateTensor("inputs", "other", (window.rows, host.manifest.input.size),
-                    _rows_of(window).tobytes()),
+        rows.step,
+        rows.revisions,
+        StateTensor("inputs", "other", rows.inputs.shape, rows.inputs.tobytes()),
         StateTensor("outputs", "other", seen.outputs.shape, seen.outputs.tobytes()),
         [_tensor(state[at], array) for at, array in zip(told[0], seen.state, strict=True)],
         [_tensor(trace[at], array) for at, array in zip(told[1], seen.trace, strict=True)],
-    )  # fmt: skip
+    )
 
 
 def _tensor(spec: TensorSpec, array: NDArray[Any]) -> StateTensor:

@@ -7,6 +7,7 @@ import os
 from typing import NamedTuple
 
 from export.bundle import STEP_ONNX, STEP_TORCHSCRIPT, WEIGHTS, Bundle, read_bundle
+from model.rows import is_sparse
 from service.engine.arena import LEAST_SLOTS, Arena
 from service.engine.compiled import NotCompiled, cache_folder, find
 from service.engine.host import Host
@@ -93,6 +94,8 @@ def pick_backend(bundle: Bundle, settings: Settings) -> Choice:
 
     Raises BackendError where the bundle or the machine has it not.
     """
+    if is_sparse(bundle.manifest.state):
+        return _one_by_one(bundle, settings)
     if settings.runtime == "torchscript":
         return Choice(_torchscript(bundle, settings), "NTM_RUNTIME=torchscript")
     if settings.runtime == "fused":
@@ -113,6 +116,30 @@ def pick_backend(bundle: Bundle, settings: Settings) -> Choice:
             "for NTM_DEVICE=cpu"
         )
     return Choice(_onnx(bundle, settings, device), reason)
+
+
+def _one_by_one(bundle: Bundle, settings: Settings) -> Choice:
+    """Of a state with sparsely updated tensors, which stay where they are: on the CPU."""
+    from service.engine.one_by_one import OneByOne, onnx_step, torchscript_step
+    from service.engine.onnx import check_graph, open_session
+
+    spec = bundle.manifest.state
+    if settings.device == "cuda" or settings.runtime in ("aot", "fused"):
+        raise BackendError(
+            f"{bundle.folder} has sparsely updated state, which is stepped on the CPU: set "
+            "NTM_DEVICE=auto or cpu, and NTM_RUNTIME=auto, onnx or torchscript, got "
+            f"{settings.device} and {settings.runtime}"
+        )
+    if settings.runtime == "torchscript":
+        program = _trusted(bundle, settings)
+        try:
+            step = torchscript_step(program, settings.threads)
+        except ImportError as error:
+            raise BackendError(f"NTM_RUNTIME=torchscript needs torch: {error}") from error
+        return Choice(OneByOne("torchscript", step, spec), "NTM_RUNTIME=torchscript")
+    session = open_session(bundle.read(STEP_ONNX), settings.threads, "CPUExecutionProvider")
+    check_graph(session, bundle.manifest)
+    return Choice(OneByOne("onnx", onnx_step(session, spec), spec), "its state is updated sparsely")
 
 
 def _device(settings: Settings) -> str:
@@ -151,7 +178,7 @@ def _aot(bundle: Bundle, settings: Settings) -> Backend:
     return Aot(path, bundle.manifest.state, settings.threads)
 
 
-def _torchscript(bundle: Bundle, settings: Settings) -> Backend:
+def _trusted(bundle: Bundle, settings: Settings) -> bytes:
     if not settings.trust_code:
         raise BackendError(
             "TorchScript is a program, not data: NTM_RUNTIME=torchscript needs NTM_TRUST_CODE=1"
@@ -160,13 +187,18 @@ def _torchscript(bundle: Bundle, settings: Settings) -> Backend:
         raise BackendError(
             f"{bundle.folder} has no {STEP_TORCHSCRIPT}: make one with ntm export --torchscript"
         )
+    return bundle.read(STEP_TORCHSCRIPT)
+
+
+def _torchscript(bundle: Bundle, settings: Settings) -> Backend:
+    program = _trusted(bundle, settings)
     try:
         from service.engine.torch_arrays import pick_device
         from service.engine.torchscript import TorchScript
     except ImportError as error:
         raise BackendError("NTM_RUNTIME=torchscript needs torch: the extra 'gpu'") from error
     device = pick_device(settings.device)
-    return TorchScript(bundle.read(STEP_TORCHSCRIPT), device, settings.threads)
+    return TorchScript(program, device, settings.threads)
 
 
 def _fused(bundle: Bundle, settings: Settings) -> Backend:

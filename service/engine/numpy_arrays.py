@@ -37,6 +37,9 @@ class NumpyArrays:
         for array, rows in zip(arrays, state, strict=True):
             array[index] = rows[: len(slots)]
 
+    def free(self, arrays: Sequence[NDArray[Any]], slot: int) -> None:
+        """See `Backend`. Nothing is kept beside the slots."""
+
     def to_numpy(self, array: NDArray[Any]) -> NDArray[Any]:
         """See `Backend`."""
         return array

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from export.bundle import Manifest
+from model.rows import next_names
 from model.state import StateSpec, TensorSpec
 from service.engine.bound import NUMPY, Buffers
 from service.engine.numpy_arrays import NumpyArrays, empty_rows, take
@@ -57,7 +59,7 @@ def check_graph(session: Any, manifest: Manifest, trace: StateSpec = ()) -> None
     traced step, what it tells beside."""
     wanted = {"x": manifest.input, "y": manifest.output}
     for tensor in manifest.state:
-        wanted |= {tensor.name: tensor, f"{tensor.name}_next": tensor}
+        wanted |= {tensor.name: tensor, **_told_of(tensor)}
     wanted |= {tensor.name: tensor for tensor in trace}
     found = {one.name: one for one in (*session.get_inputs(), *session.get_outputs())}
     for name, tensor in wanted.items():
@@ -68,6 +70,15 @@ def check_graph(session: Any, manifest: Manifest, trace: StateSpec = ()) -> None
                 f"the graph's {name!r} should be {tensor.dtype} {list(tensor.dims)} a row, as in "
                 f"the manifest, got {told}"
             )
+
+
+def _told_of(tensor: TensorSpec) -> dict[str, TensorSpec]:
+    """What a graph tells of a state tensor after a step."""
+    if tensor.update == "dense":
+        return {f"{tensor.name}_next": tensor}
+    rows = replace(tensor, dims=(tensor.rows, *tensor.dims[1:]))
+    indices = replace(tensor, dims=(tensor.rows,), dtype="int64")
+    return dict(zip(next_names((tensor,)), (rows, indices), strict=True))
 
 
 def _same(got: Any, tensor: TensorSpec) -> bool:

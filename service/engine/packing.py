@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from model.state import StateSpec
 from service.errors import InvalidRequest, NotFinite, WrongShape
 
+INDEX_BYTES = 8
+MOST_ROWS = 64  # a session that is opened runs the rows since its checkpoint again
+
 
 def pack(state: Sequence[NDArray[Any]]) -> bytes:
     """A state as one string of bytes. state: one array of dims each."""
@@ -43,6 +46,18 @@ def unpack_all(spec: StateSpec, data: Sequence[bytes]) -> list[NDArray[Any]]:
         arrays.append(part.reshape(len(data), *tensor.dims))
         at += tensor.nbytes
     return arrays
+
+
+def rows_that_change_all(spec: StateSpec) -> int:
+    """After how many rows as much of a state has been written as it has, 64 at most: a checkpoint
+    that comes once in so many costs a row no more than it changes. 1 where all is updated whole."""
+    changed = 0
+    for tensor in spec:
+        sparse = tensor.update == "sparse"
+        told = tensor.rows * (tensor.nbytes // tensor.dims[0] + INDEX_BYTES) if sparse else 0
+        changed += min(told, tensor.nbytes) if sparse else tensor.nbytes
+    whole = sum(tensor.nbytes for tensor in spec)
+    return min(MOST_ROWS, max(1, whole // changed))
 
 
 def overridden(spec: StateSpec, initial: Sequence[NDArray[Any]], given: dict[str, bytes]) -> bytes:

@@ -145,7 +145,7 @@ class Placement:
     def drop(self, job: Job) -> None:
         """The job's working state is nobody's."""
         if job.working is not None:
-            self.arena.release(job.working)
+            self._release(job.working)
             job.working = None
 
     def _expect(self, session: Session) -> None:
@@ -190,6 +190,10 @@ class Placement:
 
     def _drop_slot(self, session: Session) -> None:
         if session.slot is not None:
-            self.arena.release(session.slot)
+            self._release(session.slot)
             session.slot = None
         self._resident.pop(session, None)
+
+    def _release(self, slot: int) -> None:
+        if self.arena.release(slot):
+            self.runtime.free(slot)

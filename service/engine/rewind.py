@@ -12,6 +12,7 @@ from service.engine.host import Host
 from service.engine.hosts import exactly
 from service.engine.lifecycle import Lifecycle
 from service.engine.packing import pack
+from service.engine.rerun import rerun_in_turns
 from service.engine.sessions import Session
 from service.errors import InvalidRequest, PointNotKept
 from service.requests import Point
@@ -46,7 +47,7 @@ async def rebuild(life: Lifecycle, session: Session, point: Point) -> Rebuilt:
         return Rebuilt(step, checkpoint.state)
     host = await host_at(life, row, checkpoint.revision)
     async with life.replaying(row.tenant):  # one of a tenant at a time: others are not to wait
-        state = await host.replayed_in_turns(checkpoint.state, records, last - step)
+        state = await rerun_in_turns(host.runtime, checkpoint.state, records, last - step)
     if state is None and host is not session.host:
         state = pack(host.initial())
     return Rebuilt(step, state)

@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from model.rows import is_sparse
 from model.state import StateSpec
 from service.engine.arena import INITIAL
 
@@ -53,6 +54,10 @@ class Backend(Protocol):
 
     def scatter(self, arrays: Sequence[Array], slots: Sequence[int], state: list[Array]) -> None:
         """Overwrite those slots with the first rows of a batch state."""
+        ...
+
+    def free(self, arrays: Sequence[Array], slot: int) -> None:
+        """The slot's content is nobody's any more: it will be overwritten before it is read."""
         ...
 
     def run(
@@ -105,7 +110,9 @@ class Runtime:
         self.input_size, self.slots, self.reason = input_size, slots, reason
         self.arrays = backend.allocate(spec, slots)
         self.load(INITIAL, initial)
-        self.multiple = self._probe()
+        # Members of a state with sparsely updated tensors run one by one: see one_by_one.py.
+        self.alone = is_sparse(spec)
+        self.multiple = 1 if self.alone else self._probe()
         self._warm()
 
     def step(
@@ -151,11 +158,15 @@ class Runtime:
         backend.scatter(arrays, [0], [backend.from_numpy(array[None].copy()) for array in state])
         x = np.repeat(np.concatenate(runs)[None], batch, axis=0)
         backend.run(arrays, [0] * batch, [0], x, ())
-        return [backend.to_numpy(array)[0] for array in arrays]
+        return [backend.to_numpy(array)[0] for array in backend.gather(arrays, [0])]
 
     def copy(self, src: int, dst: int) -> None:
         """Overwrite slot `dst` with slot `src`."""
         self.backend.scatter(self.arrays, [dst], self.backend.gather(self.arrays, [src]))
+
+    def free(self, slot: int) -> None:
+        """Nobody holds the slot any more."""
+        self.backend.free(self.arrays, slot)
 
     @property
     def slot_bytes(self) -> int:
@@ -167,7 +178,8 @@ class Runtime:
         return list(range(multiple, self.max_batch + multiple, multiple))
 
     def _warm(self) -> None:
-        for size in reversed(self._buckets(self.multiple)):
+        sizes = [1] if self.alone else self._buckets(self.multiple)
+        for size in reversed(sizes):
             x = np.zeros((size, 1, self.input_size), np.float32)
             self.backend.run(self.arrays, [INITIAL] * size, [], x, ())
 

@@ -80,6 +80,9 @@ class TorchArrays:
         """x: (B, K, X) on the host. Returns (K, B, X), each row's part in one piece."""
         return torch.from_numpy(np.ascontiguousarray(x.swapaxes(0, 1))).to(self.device)
 
+    def free(self, arrays: Sequence[Tensor], slot: int) -> None:
+        """See `Backend`. Nothing is kept beside the slots."""
+
     def to_numpy(self, array: Tensor) -> NDArray[Any]:
         """See `Backend`."""
         return array.detach().cpu().numpy()

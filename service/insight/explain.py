@@ -8,9 +8,10 @@ from __future__ import annotations
 import numpy as np
 
 from service.insight import run as runs
+from service.insight.calls import calls
 from service.insight.explained import Explained, HeadRow, HeadSummary, Moved, Row
-from service.insight.run import FOCUSED, Head, Run
-from service.insight.ways import nearest, way
+from service.insight.run import FOCUSED, Floats, Head, Run
+from service.insight.ways import nearest, ways
 from service.insight.writes import ages, amounts, lasts
 from service.results import TraceResult
 
@@ -22,8 +23,9 @@ def explain(found: TraceResult) -> Explained:
     run = runs.of(found)
     heads = list(runs.heads(run))
     columns = [_head_rows(run, head, heads) for head in heads]
+    called, moved = calls(run, len(found.revisions)), _moved(run, len(found.revisions))
     rows = [
-        Row(found.step + at, revision, [column[at] for column in columns], _moved(run, at))
+        Row(found.step + at, revision, [column[at] for column in columns], moved[at], called[at])
         for at, revision in enumerate(found.revisions)
     ]
     slots = 0 if run.memory is None else run.memory.shape[1]
@@ -32,43 +34,40 @@ def explain(found: TraceResult) -> Explained:
 
 
 def _head_rows(run: Run, head: Head, heads: list[Head]) -> list[HeadRow]:
-    lasting, old = lasts(run, head), ages(head, heads)
+    looked = (head.slots.tolist(), head.focus.tolist(), runs.spread(head.weights[1:]).tolist())
+    why = (ways(run, head), nearest(run, head), amounts(run, head))
+    kept = (lasts(run, head), ages(head, heads))
+    columns = zip(
+        zip(*looked, strict=True), zip(*why, strict=True), zip(*kept, strict=True), strict=True
+    )
     return [
-        HeadRow(
-            head.name,
-            head.kind,
-            int(head.slots[at]),
-            float(head.focus[at]),
-            runs.spread(head.weights[at + 1]),
-            *way(run, head, at),
-            nearest(run, head, at),
-            *amounts(run, head, at),
-            lasting[at],
-            old[at],
-        )
-        for at in range(len(head.slots))
+        HeadRow(head.name, head.kind, *seen, *way, near, *amount, *lasting)
+        for seen, (way, near, amount), lasting in columns
     ]
 
 
-def _moved(run: Run, at: int) -> list[Moved]:
-    return [
-        Moved(name, role, float(np.abs(array[at + 1] - array[at]).sum()))
-        for name, (role, array) in run.state.items()
-        if role not in DRAWN
-    ]
+def _moved(run: Run, rows: int) -> list[list[Moved]]:
+    told = [(name, *of) for name, of in run.state.items() if of[0] not in DRAWN]
+    columns = [[Moved(name, role, by) for by in _by(array)] for name, role, array in told]
+    return [[column[at] for column in columns] for at in range(rows)]
+
+
+def _by(array: Floats) -> list[float]:
+    """How far a tensor (T + 1, *dims) moved, one a row."""
+    return np.abs(np.diff(array, axis=0)).reshape(len(array) - 1, -1).sum(1).tolist()
 
 
 def _summary(head: Head, rows: list[HeadRow]) -> HeadSummary:
     slots = head.weights.shape[1]
     went = np.diff(np.concatenate([head.weights[:1].argmax(1), head.slots]))
     went = (went + slots // 2) % slots - slots // 2  # round the ring, the short way
-    ways = [row.way for row in rows]
+    taken = [row.way for row in rows]
     return HeadSummary(
         head.name,
         head.kind,
         len({row.slot for row in rows if row.weight > FOCUSED}),
-        runs.spread(head.weights[1:].sum(0)),
-        {name: ways.count(name) / len(ways) for name in sorted(set(ways))},
+        float(runs.spread(head.weights[1:].sum(0))),
+        {name: taken.count(name) / len(taken) for name in sorted(set(taken))},
         {name: float((went == by).mean()) for name, by in (("back", -1), ("stays", 0), ("on", 1))},
         _mean([row.age for row in rows]),
         _mean([row.lasts for row in rows]),

@@ -28,7 +28,8 @@ class HeadRow(msgspec.Struct, frozen=True):
     slot: int  # of its largest weight
     weight: float
     spread: float  # exp(entropy) of its weights: over how many slots it looks
-    way: str  # "content", "shift", "stays", "backward", "forward", "allocation", "nothing", "moved"
+    # "content", "shift", "stays", "backward", "forward", "allocation", "reread", "nothing", "moved"
+    way: str
     gate: float | None  # of that way: the share of content, of the mode, of free slots
     shift: int | None  # the likeliest
     strength: float | None  # of its key
@@ -40,13 +41,25 @@ class HeadRow(msgspec.Struct, frozen=True):
     age: int | None  # rows since what it reads was written; null: not within these rows
 
 
+class Calls(msgspec.Struct, frozen=True):
+    """What a row did to a stack of calls."""
+
+    did: str  # "called", "returned" or "stayed"
+    stack: list[
+        list[float]
+    ]  # the frames after the row, the lowest first; [] when all have returned
+    told: dict[str, list[float]]  # trace tensors of the role program, by name
+
+
 class Row(msgspec.Struct, frozen=True):
-    """One consumed row; `moved` has the tensors that are neither memory nor weights."""
+    """One consumed row; `moved` has the tensors that are neither memory nor weights. calls: null
+    where the state has no stack."""
 
     step: int
     revision: int
     heads: list[HeadRow]
     moved: list[Moved]
+    calls: Calls | None
 
 
 class HeadSummary(msgspec.Struct, frozen=True):

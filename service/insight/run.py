@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import exp
 from typing import NamedTuple
 
 import numpy as np
@@ -56,21 +55,21 @@ def heads(run: Run) -> Iterator[Head]:
                 yield Head(kind, name, at, own, own[1:].argmax(1), own[1:].max(1))
 
 
-def emitted(run: Run, head: Head, role: str, at: int, name: str = "") -> Floats | None:
-    """What a head emitted of a role in a row: the trace tensor (T, heads, size) that is named after
-    the head's kind, and ends in `name`."""
+def emitted(run: Run, head: Head, role: str, name: str = "") -> Floats | None:
+    """What a head emitted of a role, (T, size): the trace tensor (T, heads, size) that is named
+    after the head's kind, and ends in `name`."""
     for full, (own, array) in run.trace.items():
         fits = own == role and full.startswith(head.kind) and full.endswith(name)
         if fits and array.ndim == 3 and head.at < array.shape[1]:
-            return array[at, head.at]
+            return array[:, head.at]
     return None
 
 
-def spread(weights: Floats) -> float:
-    """exp(entropy) of weights (N,), taken as shares: over how many slots they go."""
+def spread(weights: Floats) -> Floats:
+    """exp(entropy) of weights (..., N), taken as shares: over how many slots they go."""
     share = np.abs(weights)
-    share = share / max(float(share.sum()), 1e-12)
-    return exp(float(-(share * np.log(np.maximum(share, 1e-12))).sum()))
+    share = share / np.maximum(share.sum(-1, keepdims=True), 1e-12)
+    return np.exp(-(share * np.log(np.maximum(share, 1e-12))).sum(-1))
 
 
 def _arrays(tensors: list[StateTensor]) -> Tensors:

@@ -20,17 +20,20 @@ class Amounts(NamedTuple):
     change: float | None
 
 
-def amounts(run: Run, head: Head, at: int) -> Amounts:
-    """How much a writer erased and added in a row, and how far the slot that it is on moved."""
+def amounts(run: Run, head: Head) -> list[Amounts]:
+    """How much a writer erased and added, and how far the slot that it is on moved; one a row."""
+    rows, nothing = len(head.slots), [None] * len(head.slots)
     if head.kind != "write":
-        return Amounts(None, None, None)
-    erase, add = emitted(run, head, "erase", at), emitted(run, head, "add", at)
-    memory, slot = _memory(run, head), head.slots[at]
-    return Amounts(
-        None if erase is None else float(erase.mean()),
-        None if add is None else float(np.linalg.norm(add)),
-        None if memory is None else float(np.linalg.norm(memory[at + 1, slot] - memory[at, slot])),
+        return [Amounts(None, None, None)] * rows
+    erase, add, memory = emitted(run, head, "erase"), emitted(run, head, "add"), _memory(run, head)
+    at = np.arange(rows)
+    change = None if memory is None else memory[at + 1, head.slots] - memory[at, head.slots]
+    told = (
+        nothing if erase is None else erase.mean(1).tolist(),
+        nothing if add is None else np.linalg.norm(add, axis=1).tolist(),
+        nothing if change is None else np.linalg.norm(change, axis=1).tolist(),
     )
+    return list(map(Amounts, *told))
 
 
 def lasts(run: Run, head: Head) -> list[int | None]:

@@ -32,6 +32,7 @@ from service.stream import events
 
 WATCHED = msgspec.msgpack.Decoder(Watched)
 KEEP_ALIVE_S = 15.0  # between comments where nothing happens
+GATHER_S = 0.1  # after what was told, so that who steps fast is told of in bunches
 AWAY_S = 1.0  # between two tries while the engine or the store is away
 AWAY = (EngineUnavailable, Draining, StoreAway, DeadlineExceeded)
 RETRY_MS = 1000  # after which a client that lost the stream comes again
@@ -99,6 +100,8 @@ class EventStream(ASGIResponse):
                 await self._send(send, b": nothing new\n\n")
             if found.records:
                 after = (found.incarnation, found.records[-1].record.revision)
+            if said and after[1] >= found.revision:
+                await self._front.streams.unless_draining(asyncio.sleep(GATHER_S))
             found = await self._next(receive, after, found)
 
     async def _next(self, receive: Receive, after: tuple[str, int], found: Watched) -> Watched:

@@ -14,7 +14,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 from service.settings import ZOO
-from tests.bench import alone, engine, explorer, http, known, runtimes, scaling, stores
+from tests.bench import (
+    alone,
+    engine,
+    explorer,
+    frames,
+    http,
+    known,
+    runtimes,
+    scaling,
+    sparse,
+    stores,
+)
 from tests.bench.circumstances import circumstances
 
 PACKAGES = ("onnxruntime-gpu", "torch", "litestar", "redis")
@@ -31,7 +42,7 @@ def main(argv: list[str]) -> int:
         "sections",
         nargs="*",
         metavar="SECTION",
-        help="of runtime, engine, alone, http, stores, known, scaling, explorer",
+        help="of runtime, engine, alone, http, stores, known, scaling, explorer, frames, sparse",
     )
     parser.add_argument("--seconds", type=float, default=5, help="of each HTTP measurement")
     parser.add_argument("--sessions", type=int, default=10_000, help="of stores, beside 64")
@@ -48,6 +59,8 @@ def main(argv: list[str]) -> int:
         "known": lambda: known.report(entry, args.known),
         "scaling": lambda: scaling.report(entry, seconds),
         "explorer": lambda: explorer.report(entry, seconds),
+        "frames": lambda: frames.report(entry, seconds),
+        "sparse": lambda: sparse.report(entry, seconds),
     }
     chosen = args.sections or list(sections)
     if unknown := set(chosen) - set(sections):

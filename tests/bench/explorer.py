@@ -1,19 +1,23 @@
 """What one page of the explorer, live on a session that is being stepped, costs everybody.
 
-The watcher asks what the page asks, as often, and draws nothing: events with rows, of the newest
-rows what the network did, its memory, and why (service/explorer/js: traces.js, words.js, lane.js).
+The watcher asks what the page asks, as often, and draws nothing: events with rows; of the rows in
+view why (service/explorer/js: looks.js, words.js), of the newest its memory, and of those in view
+what the network did (traces.js), then nothing until the pace lets it (lane.js).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import tempfile
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import httpx
+import msgspec
 import numpy as np
 
 from export.bundle import read_bundle
@@ -23,15 +27,44 @@ from tests.bench.reference import Reference
 from tests.service.serving import served
 
 CLIENTS = 64
-TURNS = 8
-LONGEST_S = 10.0
-SHARE = 40  # of lane.js
+TURNS = 16
+VIEW, CHUNK = 128, 64  # rows: of over_time.js where there is room, of traces.js
+SHARE, LEAST_S, SPARE_S = 25, 0.3, 0.1  # of lane.js
 SMALL = "read_weights,write_weights,read_vectors,controller,key,strength,gate,shift,erase,add"
-LOOKS = (  # what, its query, and how often at most
-    ("trace", {"rows": "64", "roles": SMALL}, 0.3),
-    ("trace", {"rows": "16", "roles": "memory"}, 0.3),
-    ("explain", {"rows": "256"}, 0.6),
-)
+
+
+class Row(NamedTuple):
+    """One row of the page's log."""
+
+    step: int
+    revision: int
+
+
+class Seen:
+    """What the page got, over all turns as if it had been open without a break. took: seconds a
+    look, all of its requests; spare: seconds of looks saved up, of lane.js."""
+
+    def __init__(self) -> None:
+        self.spare = 0.0
+        self.rows: list[Row] = []  # the page's log
+        self.told = 0  # of how many of them, counted from the first, what the network did is known
+        self.events = 0
+        self.took: list[float] = []
+
+    def asked(self) -> Iterator[tuple[str, dict[str, str | int]]]:
+        """What a look asks for, in order."""
+        total = len(self.rows)
+        first = max(0, total - VIEW)
+        newest = self.rows[-1]._asdict()
+        yield "explain", {**newest, "rows": total - first}
+        yield "trace", {**newest, "rows": 1, "roles": "memory"}
+        begin = max(first, self.told)
+        while begin < total:
+            end = min(total, (begin // CHUNK + 1) * CHUNK)
+            last = self.rows[end - 1]._asdict()
+            yield "trace", {**last, "rows": end - begin, "roles": SMALL}
+            begin = end
+        self.told = total
 
 
 def report(entry: Path, seconds: float) -> None:
@@ -48,7 +81,7 @@ async def _turns(url: str, pid: int, reference: Reference, seconds: float) -> st
     await load.round()
     rates: list[float] = []
     costs: list[float] = []
-    seen = {"events": 0, "looks": 0}
+    seen = Seen()
     for turn in range(TURNS):
         pair: dict[bool, tuple[float, float]] = {}
         for watched in (False, True)[:: 1 - turn % 2 * 2]:
@@ -57,12 +90,13 @@ async def _turns(url: str, pid: int, reference: Reference, seconds: float) -> st
         rates.append(pair[True][0] / pair[False][0])
         costs.append(pair[True][1] / pair[False][1])
     rate, cost = (np.percentile(ratios, [25, 50, 75]) for ratios in (rates, costs))
+    looks = f"{len(seen.took)} looks of {np.median(seen.took):.2f} s in the median"
     return (
         f"\n{CLIENTS} clients that step, with a page live on one of their sessions to without, "
         f"{TURNS} turns of {seconds:.1f} s: requests/s median {rate[1]:.3f}, quartiles "
         f"{rate[0]:.3f}, {rate[2]:.3f}; server CPU a request median {cost[1]:.3f}, quartiles "
-        f"{cost[0]:.3f}, {cost[2]:.3f}; the page got {seen['events']:,} events and {seen['looks']} "
-        f"looks; wrong {load.wrong()} of {load.checked:,}"
+        f"{cost[0]:.3f}, {cost[2]:.3f}; the page got {seen.events:,} events and {looks}; "
+        f"wrong {load.wrong()} of {load.checked:,}"
     )
 
 
@@ -74,15 +108,20 @@ async def _turn(load: Load, pid: int, seconds: float) -> tuple[float, float]:
 
 
 @contextlib.asynccontextmanager
-async def _watching(url: str, session: str, seen: dict[str, int]) -> AsyncGenerator[None]:
+async def _watching(url: str, session: str, seen: Seen) -> AsyncGenerator[None]:
     headers, opened = {"accept": "application/msgpack"}, asyncio.Event()
-    async with httpx.AsyncClient(base_url=f"{url}/v1/sessions/{session}", timeout=60) as client:
+    base = f"{url}/v1/sessions/{session}"
+    async with httpx.AsyncClient(base_url=base, timeout=60, headers=headers) as client:
+        history = (await client.get("/history", params={"limit": 1000})).raise_for_status()
+        kept = reversed(msgspec.msgpack.decode(history.content)["history"])
+        seen.rows = [Row(each["step"], each["revision"]) for each in kept if "inputs" in each]
+        seen.told = 0
         tasks = [
             asyncio.create_task(_listen(client, seen)),
-            asyncio.create_task(_look(client, headers, seen, opened)),
+            asyncio.create_task(_look(client, seen, opened)),
         ]
         try:
-            await opened.wait()  # what opening a page costs, it costs once
+            await opened.wait()
             yield
         finally:
             for task in tasks:
@@ -92,26 +131,42 @@ async def _watching(url: str, session: str, seen: dict[str, int]) -> AsyncGenera
                 assert isinstance(end, asyncio.CancelledError), end
 
 
-async def _listen(client: httpx.AsyncClient, seen: dict[str, int]) -> None:
-    async with client.stream("GET", "/events", params={"include": "rows"}) as answer:
+async def _listen(client: httpx.AsyncClient, seen: Seen) -> None:
+    accept = {"accept": "text/event-stream"}
+    async with client.stream("GET", "/events?include=rows", headers=accept) as answer:
         async for line in answer.aiter_lines():
-            seen["events"] += line.startswith("event: ")
+            seen.events += line.startswith("event: ")
+            if line.startswith("data: ") and "inputs" in (told := json.loads(line[6:])):
+                seen.rows.append(Row(told["step"], told["revision"]))
 
 
-async def _look(
-    client: httpx.AsyncClient, headers: dict[str, str], seen: dict[str, int], opened: asyncio.Event
-) -> None:
-    """One request after the other, each as often as it may."""
-    after = dict.fromkeys(range(len(LOOKS)), 0.0)
+async def _look(client: httpx.AsyncClient, seen: Seen, opened: asyncio.Event) -> None:
+    """One request after the other, each look when the pace lets it."""
+    await _once(client, seen)  # what opening a page costs, it costs once
+    opened.set()
     while True:
-        at = min(after, key=after.__getitem__)
-        await asyncio.sleep(max(0.0, after[at] - time.monotonic()))
-        what, query, least = LOOKS[at]
+        with _saved_up(seen):
+            await asyncio.sleep(max(LEAST_S, -seen.spare * SHARE))
+            while len(seen.rows) == seen.told:
+                await asyncio.sleep(0.01)
         begun_at = time.monotonic()
-        answer = await client.get(f"/{what}", params=query, headers=headers)
-        answer.raise_for_status()
-        seen["looks"] += 1
-        now = time.monotonic()
-        after[at] = now + min(LONGEST_S, max(least, SHARE * (now - begun_at)))
-        if all(after.values()):
-            opened.set()
+        try:
+            with _saved_up(seen):
+                await _once(client, seen)
+            seen.took.append(time.monotonic() - begun_at)
+        finally:
+            seen.spare -= time.monotonic() - begun_at
+
+
+@contextlib.contextmanager
+def _saved_up(seen: Seen) -> Iterator[None]:
+    begun_at = time.monotonic()
+    try:
+        yield
+    finally:
+        seen.spare = min(SPARE_S, seen.spare + (time.monotonic() - begun_at) / SHARE)
+
+
+async def _once(client: httpx.AsyncClient, seen: Seen) -> None:
+    for what, query in seen.asked():
+        (await client.get(f"/{what}", params=query)).raise_for_status()

@@ -85,7 +85,7 @@ def deployed(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             found = Processes(folder, models, SETTINGS, stack)
             left_out = "images, containers, networks, limits and Grafana: no Docker engine answers"
         print(f"\ntest-deploy: as {found.form}; NOT TESTED: {left_out or 'nothing'}")
-        until(lambda: _is_ready(found.router), READY_S)
+        until(lambda: all(map(_is_ready, _probes(found))), READY_S)
         yield found
 
 
@@ -97,9 +97,15 @@ def contained(deployed: Deployment) -> Containers:
     return deployed
 
 
+def _probes(deployed: Deployment) -> tuple[str, ...]:
+    """The URLs that answer 200 once what stands behind them is ready."""
+    watchers = (f"{url}/-/ready" for url in (deployed.prometheus, deployed.alertmanager))
+    return f"{deployed.router}/health/ready", *watchers
+
+
 def _is_ready(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/health/ready", timeout=5).status_code == 200
+        return httpx.get(url, timeout=5).status_code == 200
     except httpx.TransportError:
         return False
 

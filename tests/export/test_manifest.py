@@ -162,6 +162,33 @@ def test_a_tensor_that_cannot_be_is_refused(
         decode(plain)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"update": "sparse"}, "1 or more rows a step"),
+        ({"update": "sparse", "rows": -1}, "1 or more rows a step"),
+        ({"update": "sparse", "rows": 2, "dims": []}, "with an axis"),
+        ({"update": "sparse", "rows": 1 << 40}, "tell at most"),
+        ({"rows": 2}, "rows should be 0, got 2"),
+    ],
+)
+def test_a_sparsely_updated_tensor_says_how_many_rows_a_step_tells(
+    plain: dict[str, Any], change: dict[str, Any], message: str
+) -> None:
+    plain["state"][1] |= change
+    with pytest.raises(ManifestInvalid, match=message):
+        decode(plain)
+
+
+def test_of_the_state_alone_a_tensor_may_be_updated_sparsely(plain: dict[str, Any]) -> None:
+    sparse = {"update": "sparse", "rows": 2}
+    plain["state"][1] |= sparse
+    assert decode(plain).state[1].rows == 2
+    plain["trace"][0] |= sparse
+    with pytest.raises(ManifestInvalid, match="one of the state"):
+        decode(plain)
+
+
 @pytest.mark.parametrize("where", ["input", "output"])
 @pytest.mark.parametrize("change", [{"dims": [2, 3]}, {"dims": []}, {"dtype": "int64"}])
 def test_a_row_is_of_floats_on_one_axis(

@@ -14,10 +14,11 @@ import torch
 from export.bundle import read_bundle
 from export.manifest import STEP_ONNX, STEP_TORCHSCRIPT, STEP_TRACED_ONNX
 from export.pack import pack
-from export.parity import follow, onnx_stepper, reference, torchscript_stepper
+from export.parity import onnx_stepper, reference, torchscript_stepper
 from export.step import StepModule
 from model.families import Card, Network, build
 from model.tasks.few_shot import FewShot
+from tests.export.artefacts import assert_all_are_the_network
 from tests.export.batches import assert_alone_is_as_in_any_batch
 from tests.export.test_onnx import open_session
 from tests.service.serving import Server, served
@@ -32,7 +33,8 @@ SIZES: dict[str, Any] = {
     "controller_size": 8,
     "read_heads": 2,
 }
-NAMES = {"paper": SIZES, "sharp": SIZES | {"key_strength": True, "separate_add": True}}
+SHARP = SIZES | {"key_strength": True, "separate_add": True}
+NAMES = {"paper": SIZES, "sighted": SHARP | {"image_side": TASK.side}}
 
 
 def network_of(name: str) -> Network:
@@ -46,7 +48,7 @@ def step_of(name: str, traced: bool = False) -> StepModule:
 
 @pytest.fixture(scope="module")
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle of each: as the paper has it and with all that it has not."""
+    """A bundle of each: as the paper has it, and with all that it has not and eyes."""
     folder = tmp_path_factory.mktemp("mann")
     for name, sizes in NAMES.items():
         card = Card(
@@ -79,16 +81,7 @@ def some_state(step: StepModule, batch: int, seed: int) -> dict[str, np.ndarray]
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_artefact_is_the_network_over_a_thousand_steps(bundles: Path, name: str) -> None:
-    bundle = read_bundle(bundles / name)
-    steppers = (
-        (step_of(name), onnx_stepper, STEP_ONNX),
-        (step_of(name, traced=True), onnx_stepper, STEP_TRACED_ONNX),
-        (step_of(name), torchscript_stepper, STEP_TORCHSCRIPT),
-    )
-    for step, stepper, file in steppers:
-        difference = follow(step, stepper(bundle.read(file), step), file)
-        assert difference.step <= 1e-5 and np.isfinite(difference.drift)
-        assert bundle.manifest.parity[file] <= 1e-5 and bundle.manifest.drift[file] <= 1e-3
+    assert_all_are_the_network(read_bundle(bundles / name), lambda traced: step_of(name, traced))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -105,7 +98,7 @@ def test_from_any_state_and_at_any_batch_size_a_step_is_the_networks(
 
 
 def test_a_program_of_torch_export_is_the_network_too() -> None:
-    step = step_of("sharp")
+    step = step_of("sighted")
     batch = torch.export.Dim("batch")
     axes = ({0: batch}, tuple({0: batch} for _ in step.state_spec))
     program: Any = torch.export.export(step, step.example(), dynamic_shapes=axes).module()

@@ -213,6 +213,32 @@ def test_numbers_can_be_typed_and_a_paused_run_forked_and_told_otherwise(server:
     assert number_on(cut["data"][3 * size :]) == 5
 
 
+def test_the_trace_of_a_session_tells_which_programs_are_on_its_stack_after_each_row(
+    server: Server,
+) -> None:
+    typed = typed_rows(ADDITION, [(6, 5)])
+    with server.client() as client:
+        path = f"/v1/sessions/{client.post('/v1/models/addition/sessions', json={}).json()['id']}"
+        body = {"inputs": typed + ticks(ADDITION, 9), "trace": True}
+        told = client.post(f"{path}/steps", json=body).json()["trace"]
+        later = client.get(f"{path}/trace?roles=stack,counter").json()["state"]
+    found = {one["name"]: np.array(one["data"]).reshape(one["dims"]) for one in told}
+    assert {one["name"]: one["role"] for one in told} == {
+        "depth": "counter",
+        "programs": "stack",
+        "arguments": "stack",
+    }
+    stacks = [
+        " ".join(ADDITION.programs[int(number)] for number in programs[: int(depth)])
+        for programs, (depth,) in zip(found["programs"], found["depth"], strict=True)
+    ]
+    carrying = ["ADD ADD1 CARRY"] * 4
+    assert stacks == ["ADD", "ADD ADD1", "ADD ADD1", *carrying, "ADD ADD1", "ADD", "ADD LSHIFT"]
+    for one in later:  # which has the state before the first row, too
+        kept = np.array(one["data"]).reshape(one["dims"])[1:]
+        assert kept.tolist() == found[one["name"]].tolist()
+
+
 def test_the_traced_step_tells_which_program_ran_what_it_saw_and_what_it_chose(adder: Path) -> None:
     step = step_of("adder", traced=True)
     run = onnx_stepper(read_bundle(adder / "adder").read(STEP_TRACED_ONNX), step)

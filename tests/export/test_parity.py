@@ -8,6 +8,7 @@ import onnx
 import pytest
 import torch
 from onnx import numpy_helper
+from torch import Tensor
 
 from export.bundle import STEP_ONNX, read_bundle
 from export.errors import ParityError
@@ -98,6 +99,33 @@ def test_a_weight_that_is_off_by_a_thousandth_fails(
     tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
     with pytest.raises(ParityError, match=r"mutant\.onnx: '\w+' should be within 1e-05"):
         measure(step, onnx_stepper(changed.SerializeToString(), step), "mutant.onnx")
+
+
+class Strong(StepModule):
+    """A step that tells one output greater by 40, and then by a share of itself."""
+
+    raised, share = "", 0.0
+
+    def forward(self, x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        outputs, place = list(super().forward(x, *state)), self.output_names.index(self.raised)
+        outputs[place] = (outputs[place] + 40) * (1 + self.share)
+        return tuple(outputs)
+
+
+@pytest.mark.parametrize(
+    ("raised", "share", "holds"),
+    [("read_strength", 5e-6, True), ("read_strength", 2e-5, False), ("y", 5e-6, False)],
+)
+def test_a_traces_great_numbers_are_held_to_parts_of_themselves_and_no_others(
+    raised: str, share: float, holds: bool
+) -> None:
+    step, other = (Strong(small_step().network, "sigmoid", traced=True) for _ in range(2))
+    step.raised, other.raised, other.share = raised, raised, share
+    if holds:
+        assert 2e-6 < measure(step, eager(other), "itself").step <= 1e-5
+    else:
+        with pytest.raises(ParityError, match=f"'{raised}' should be within 1e-05"):
+            measure(step, eager(other), "mutant")
 
 
 def test_logits_in_place_of_probabilities_fail(step: StepModule) -> None:

@@ -1,5 +1,7 @@
 """Machines with sizes that differ pairwise, rows for them, and what their states must be."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -23,6 +25,20 @@ def rows(steps: int = T, seed: int = 1, batch: int = B) -> Tensor:
 
 def same(left, right) -> bool:
     return all(torch.equal(a, b) for a, b in zip(flatten(left), flatten(right), strict=True))
+
+
+def assert_as_specified(network: Any, x: Tensor) -> None:
+    """The tensors of a fresh state, the next one and the trace are what their specs state, by dims
+    and dtype. x: (B, X)."""
+    state = network.initial_state(len(x))
+    _, after, trace = network.step_traced(x, state)
+    for parts, specs in (
+        (state, network.state_spec),
+        (after, network.state_spec),
+        (trace, network.trace_spec),
+    ):
+        got = [(tuple(part.shape), str(part.dtype)) for part in flatten(parts)]
+        assert got == [((len(x), *spec.dims), f"torch.{spec.dtype}") for spec in specs]
 
 
 def lived_in(ntm: NeuralTuringMachine) -> NTMState:

@@ -49,6 +49,7 @@ def test_there_is_a_section_for_each_feature(sections):
         "6. Train a little",
         "7. Copy a pattern with the trained model",
         "8. Export to a bundle, step it in ONNX Runtime",
+        "9. Serve a session, explain and draw it",
     ]
 
 
@@ -96,11 +97,19 @@ def test_the_bundle_answers_in_onnx_runtime_as_in_torch(sections):
     assert number(r"largest difference (\S+)", sections[7]) < 1e-5
 
 
-def test_without_onnx_runtime_the_last_section_says_so_and_the_rest_is_untouched():
+def test_a_served_session_is_explained_and_drawn(sections):
+    assert "has consumed 13 rows" in sections[8]
+    read = re.findall(r"step +(\d+)  read +on slot +(\d+) \((\S+)\) by \w+, age (\d+)", sections[8])
+    assert len({slot for step, slot, _, _ in read if int(step) > 7}) == 6, "each row of the answer"
+    assert "bits copied right: 100%" in sections[8]
+    assert number(r"drawn: session.png, (\d+) bytes", sections[8]) > 10_000
+
+
+def test_without_onnx_runtime_export_says_so_and_the_rest_is_untouched():
     code = (
         "import sys; sys.modules['onnxruntime'] = None\n"
-        "from model.example_usage import export_and_serve\n"
-        "export_and_serve()"
+        "from model.example_usage import export_and_step\n"
+        "export_and_step()"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True

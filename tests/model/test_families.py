@@ -16,6 +16,7 @@ CONFIGS = {
     "ntm": CONFIG,
     "dnc": CONFIG,
     "mann": CONFIG,
+    "sam": CONFIG,
     "lstm": {"input_size": 6, "output_size": 4, "hidden_size": 7},
     "npi": {"input_size": 30, "output_size": 29, "environment": "addition"},
     "nram": {"integers": 5},

@@ -13,6 +13,7 @@ from model.state import flatten, unflatten
 from model.training import main as train
 from tests.model import slow, slow_dnc
 from tests.model import slow_mann as paper
+from tests.model.machines import assert_as_specified
 
 B, T, X, Y, N, M, R, H = 3, 6, 9, 10, 7, 5, 2, 8
 ALL: dict[str, Any] = {"key_strength": True, "separate_add": True}
@@ -91,15 +92,7 @@ def test_what_the_heads_are_given_is_in_range() -> None:
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_states_and_traces_are_what_their_specs_state(options: dict[str, Any]) -> None:
     network = mann(**options)
-    state = network.initial_state(B)
-    _, after, trace = network.step_traced(rows()[:, 0], state)
-    for parts, specs in (
-        (state, network.state_spec),
-        (after, network.state_spec),
-        (trace, network.trace_spec),
-    ):
-        got = [tuple(part.shape) for part in flatten(parts)]
-        assert got == [(B, *spec.dims) for spec in specs]
+    assert_as_specified(network, rows()[:, 0])
     assert "usage" in {spec.role for spec in network.state_spec}
 
 

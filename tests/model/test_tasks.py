@@ -111,5 +111,5 @@ def test_a_mixed_batch_has_sequences_of_different_lengths() -> None:
 
 
 def test_another_name_is_refused() -> None:
-    with pytest.raises(ValueError, match="one of copy, .*few-shot, got 'paste'"):
+    with pytest.raises(ValueError, match="one of copy, .*few-shot-pairs, got 'paste'"):
         make_task("paste")

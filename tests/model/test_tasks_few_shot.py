@@ -1,6 +1,7 @@
 import math
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
+import msgspec
 import pytest
 import torch
 from torch import Generator, Tensor
@@ -50,6 +51,32 @@ def test_each_character_is_shown_as_often_as_the_others_and_told_a_row_late() ->
     assert torch.equal(inputs[:, 1:, 400:], targets[:, :-1])
     assert (inputs >= 0).all() and (inputs <= 1).all()
     assert not torch.equal(labels[0], labels[1])
+
+
+def test_in_pairs_a_drawing_is_asked_and_then_told_with_its_label() -> None:
+    late, task = FewShot().sample(seeded(1), 4), make_task("few-shot-pairs")
+    assert isinstance(task, FewShot) and task.form["told"] == "with"
+    inputs, targets, mask = task.sample(seeded(1), 4)
+    assert inputs.shape == (4, 100, 405) and mask[0].tolist() == [True, False] * 50
+    assert torch.equal(inputs[:, ::2, :400], late.inputs[:, :, :400])
+    assert torch.equal(inputs[:, 1::2, :400], late.inputs[:, :, :400])
+    assert not inputs[:, ::2, 400:].any() and torch.equal(inputs[:, 1::2, 400:], late.targets)
+    assert torch.equal(targets[:, ::2], late.targets)
+
+
+def test_in_pairs_only_what_was_asked_is_measured() -> None:
+    late, task = FewShot(), make_task("few-shot-pairs")
+    assert isinstance(task, FewShot)
+    batches = [kind.sample(seeded(1), 3) for kind in (late, task)]
+    logits = torch.randn(3, 100, 5, generator=seeded(2))
+    asked = logits[:, ::2]
+    for got, wanted in zip(
+        task.measures(logits, batches[1]), late.measures(asked, batches[0]), strict=True
+    ):
+        torch.testing.assert_close(got, wanted)
+    shares = task.at_instances(logits, batches[1])
+    assert torch.equal(shares, late.at_instances(asked, batches[0])) and shares.shape == (3, 10)
+    torch.testing.assert_close(task.loss(logits, batches[1]), late.loss(asked, batches[0]))
 
 
 def test_who_keeps_what_was_shown_answers_far_better_than_chance() -> None:
@@ -137,6 +164,18 @@ def test_measures_and_accuracies_are_those_worked_by_hand() -> None:
     assert task.optimum_bits(batch).tolist() == pytest.approx([1, 1])
 
 
+def test_easier_stages_show_fewer_characters_under_any_of_the_labels() -> None:
+    task = FewShot()
+    assert [stage.shown for stage in cast(tuple[FewShot, ...], task.stages)] == [2, 3, 0]
+    batch = msgspec.structs.replace(task, shown=2).sample(seeded(1), 40)
+    times = batch.targets.sum(dim=1)  # of each label
+    assert batch.inputs.shape == (40, 20, task.input_size)
+    assert torch.equal(times.sort(dim=1).values, torch.tensor([0.0, 0, 0, 10, 10]).expand(40, 5))
+    assert times.any(dim=0).all()
+    easier = msgspec.structs.replace(task, shown=2)
+    assert easier.optimum_bits(batch).tolist() == pytest.approx([math.log2(5 * 4)] * 40)
+
+
 def test_padded_sequences_are_measured_as_they_are_alone() -> None:
     task = FewShot()
     batches = [task.at_length(seeded(seed), 2, 3) for seed in (1, 2)]
@@ -182,7 +221,7 @@ def test_the_form_tells_a_client_how_to_write_a_row() -> None:
 
 def test_the_data_of_seed_one_never_changes() -> None:
     batch = FewShot().sample(seeded(1), 2)
-    assert labels_of(batch.targets)[0, :10].tolist() == [2, 3, 0, 3, 2, 4, 4, 3, 3, 0]
+    assert labels_of(batch.targets)[0, :10].tolist() == [3, 2, 4, 2, 3, 0, 0, 2, 2, 4]
     assert batch.inputs[0, :3, :400].sum(dim=1).tolist() == pytest.approx(
-        [37.965, 32.856, 17.782], rel=1e-4
+        [30.311, 24.141, 43.265], rel=1e-4
     )

@@ -8,14 +8,13 @@ from typing import cast
 import pytest
 import torch
 
-from model.npi_interpreter import Interpreter, trace
+from model.npi_interpreter import trace
 from model.npi_layout import LAYOUTS
 from model.npi_numbers import number_on, typed_columns, typed_list
 from model.tasks import make_task
 from model.tasks.problems import draw_lists, draw_numbers
 from model.tasks.program_task import ProgramTask
 from model.tasks.programs import PROGRAMS
-from model.tasks.verification import addition
 
 ADDITION, SORTING = LAYOUTS["addition"], LAYOUTS["sorting"]
 ADDERS, SORTERS = ("addition", "recursive-addition"), ("bubble-sort", "recursive-bubble-sort")
@@ -103,41 +102,3 @@ def test_a_run_is_right_where_each_of_its_decisions_is() -> None:
     logits[1, 1, 1] = 3  # ACT instead of ADD1
     logits[2, -1, 0] = -1  # no return
     assert task.right(logits, batch).tolist() == [1, 0, 0]
-
-
-def test_the_verification_set_of_addition_has_all_that_a_call_in_a_long_sum_can_see() -> None:
-    """What each call sees, from its beginning to its end, in sums of 60 digits is met there too."""
-    programs = PROGRAMS["recursive-addition"]
-
-    def calls(typed: list[tuple[int, ...]]) -> set[tuple]:
-        met, runs = set(), [(1, [])]
-        plain = Interpreter(ADDITION, len(typed) + 1)
-        for values in typed:
-            plain.type(values)
-        for decision in trace(programs, ADDITION, len(typed) + 1, typed)[0]:
-            runs[-1][1].append(tuple(plain.seen))
-            plain.carry_out(decision)
-            if decision.program > 0:
-                runs.append((decision.program, []))
-            elif decision.program < 0:
-                program, seen = runs.pop()
-                met.add((program, *seen))
-        return met
-
-    digits = (0, 4, 5, 9)  # sums without a carry, with one, and with one only by another
-    proven = set().union(*map(calls, addition(digits)))
-    drawn = torch.randint(4, (30, 2, 60), generator=seeded()).tolist()
-    sums = [
-        [[digits[place] for place in one[n % 7 :]] for one in pair] for n, pair in enumerate(drawn)
-    ]
-    sums += [[first, second[n:]] for n, (first, second) in enumerate(sums)]
-    long = set().union(*(calls(typed_columns(pair)) for pair in sums))
-    assert len(long) > 300 and long <= proven
-    assert sum(1 for _ in addition()) == 24_642
-
-
-def test_only_recursive_programs_have_a_verification_set() -> None:
-    with pytest.raises(ValueError, match="addition has no verification set"):
-        next(program_task("addition").verification())
-    batch = next(program_task("recursive-addition").verification())
-    assert batch.inputs.shape[0] == 1000

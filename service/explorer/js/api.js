@@ -66,19 +66,28 @@ function drawn() {
 /** A dialog for the key, one for all requests that wait for it. failed: the key that did not do. */
 function askForKey(failed) {
   if (sessionStorage.getItem(KEY) !== failed) return Promise.resolve();
-  asking ??= new Promise((resolve) => {
-    const field = h("input", { type: "password", id: "key", autocomplete: "off", required: true });
-    const form = h("form", { method: "dialog", onsubmit: () => {
-      sessionStorage.setItem(KEY, field.value.trim());
-      asking = null;
-      resolve();
+  asking ??= new Promise((resolve, reject) => {
+    const field = h("input", { type: "password", id: "key", autocomplete: "off", required: true, oninput: () => field.setCustomValidity("") });
+    const form = h("form", { method: "dialog", onsubmit: (event) => {
+      const given = field.value.trim();
+      if (/^[\x21-\x7e]+$/.test(given)) {
+        sessionStorage.setItem(KEY, given);
+        resolve();
+        return;
+      }
+      event.preventDefault(); // no header could carry it
+      field.setCustomValidity("A key has no blanks, and no characters outside of ASCII.");
+      field.reportValidity();
     } },
     h("h2", { id: "key-title" }, "This server wants a key"),
     h("p", {}, failed ? "The last one is unknown, revoked or expired. " : "", "It is kept in this tab alone, and sent to this server alone."),
     h("label", { for: "key" }, "Key"), field, button("Go on", null, { type: "submit", class: "main" }));
     const dialog = h("dialog", { "aria-labelledby": "key-title" }, form);
-    dialog.addEventListener("close", () => dialog.remove());
-    dialog.addEventListener("cancel", (event) => event.preventDefault());
+    dialog.addEventListener("close", () => {
+      dialog.remove();
+      asking = null;
+      reject(new Error("Without a key this server tells nothing.")); // after a key was given it changes nothing
+    });
     document.body.append(dialog);
     dialog.showModal();
   });

@@ -18,7 +18,7 @@ async function show() {
       if (!signal.aborted) await new SessionView(main, asked.get("session"), Object.fromEntries(asked), signal).open();
     } else if (asked.has("demo")) {
       const { showDemo } = await import("./demo.js");
-      await showDemo(main, asked.get("demo"));
+      await showDemo(main, asked.get("demo"), signal);
     } else {
       const { showStart } = await import("./start.js");
       await showStart(main, signal);
@@ -27,6 +27,7 @@ async function show() {
     if (signal.aborted) return;
     fill(main, h("h1", {}, "This cannot be shown"), h("p", {}, error.detail ?? error.message), h("p", {}, h("a", { href: "#" }, "To the start page")));
   }
+  if (signal.aborted) return;
   document.title = `${main.querySelector("h1")?.textContent ?? ""} · Memory explorer`;
 }
 
@@ -34,6 +35,10 @@ scale.value = chosen();
 scale.addEventListener("change", () => {
   choose(scale.value);
   document.dispatchEvent(new Event("ntm-scale"));
+});
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault(); // the address says which view it is
+  main.focus();
 });
 addEventListener("hashchange", () => {
   show().then(() => main.focus({ preventScroll: true }));

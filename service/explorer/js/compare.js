@@ -1,9 +1,8 @@
 // Two sessions of one model side by side at the same step, and the difference between them.
 
 import { get } from "./api.js";
-import { fill, guarded, h, number } from "./dom.js";
+import { fill, guarded, h, number, say } from "./dom.js";
 import { Figure } from "./figure.js";
-import { Lane } from "./lane.js";
 import { Log } from "./log.js";
 import { gridOf } from "./present.js";
 import { numbers } from "./msgpack.js";
@@ -40,23 +39,48 @@ export class Compare {
     this.other = null;
     this.body.hidden = !id;
     this.chosen(id);
-    if (!id) return;
-    await this.offer();
     if (![...this.select.options].some(({ value }) => value === id)) this.select.append(h("option", { value: id }, id));
     this.select.value = id;
+    if (!id) return;
     this.stop = new AbortController();
-    this.view.signal.addEventListener("abort", () => this.stop.abort());
+    const signal = AbortSignal.any([this.stop.signal, this.view.signal]);
     const log = new Log(id, () => this.view.soon(), () => this.with(""));
     const traces = new Traces(log, this.view.model, () => this.view.soon());
-    await log.open(this.stop.signal);
-    this.other = { log, traces, lane: new Lane() };
+    fill(this.said, "Loading…");
+    this.plots.hidden = true;
+    try {
+      const { model, state_bytes: size } = await get(`/v1/sessions/${id}`, {}, signal);
+      const { info } = this.view;
+      if (model !== info.model || size !== info.state_bytes) throw new Error(`${id} is a session of ${model}, with a state of ${size} bytes: only those of one kind are compared.`);
+      await log.open(signal);
+    } catch (error) {
+      if (signal.aborted) return; // another was chosen meanwhile
+      this.with("");
+      throw error;
+    }
+    if (signal.aborted) return;
+    this.other = { log, traces };
     this.view.soon();
+  }
+
+  /** The id of the other session, empty where there is none. */
+  get id() {
+    return this.other?.log.session ?? "";
+  }
+
+  /** What fetches what is missing of the other session at the step that is looked at. */
+  missing() {
+    const { view, other, spec } = this;
+    const row = view.log.rows[view.player.at];
+    const at = row && other && spec ? other.log.at(row.step) : -1;
+    return at < 0 ? [] : other.traces.missing(at, at + 1, spec.kind, !view.player.follow);
   }
 
   draw() {
     if (!this.other || !this.spec) return;
     const { view, other, spec } = this;
-    const row = view.log.rows[view.player.at];
+    const place = view.looks.shown();
+    const row = view.log.rows[place];
     const at = row ? other.log.at(row.step) : -1;
     const stands = row && at < 0 && other.log.step === row.step ? this.standing() : null;
     const there = other.log.rows[at] ?? stands;
@@ -65,8 +89,7 @@ export class Compare {
       fill(this.said, `The other session keeps no row of step ${row?.step ?? 0}; it stands at step ${other.log.step}.`);
       return;
     }
-    if (at >= 0) other.lane.do(other.traces.missing(at, at + 1, spec.kind));
-    const ours = view.traces.row(view.player.at, spec.kind);
+    const ours = view.traces.row(place, spec.kind);
     const theirs = at < 0 ? stands.tensors : other.traces.row(at, spec.kind);
     this.figures[0].show(gridOf(spec, ours, false, row));
     this.figures[1].show(gridOf(spec, theirs, false, there));
@@ -84,12 +107,16 @@ export class Compare {
       const after = Object.fromEntries(state.map((tensor) => [tensor.name, numbers(tensor)]));
       stands.tensors = { after, before: after };
       this.view.soon();
-    }, () => {});
+    }, (error) => say(error.detail ?? error.message));
     return stands;
   }
 
   difference(row, ours, theirs) {
-    if (!ours || !theirs) return;
+    this.figures[2].element.hidden = !ours || !theirs;
+    if (!ours || !theirs) {
+      fill(this.said, this.other.traces.failed || this.view.traces.failed || "Loading…");
+      return;
+    }
     const apart = ours.map((value, at) => value - theirs[at]);
     const most = apart.reduce((largest, value) => Math.max(largest, Math.abs(value)), 0);
     const slots = this.spec.dims[0];

@@ -45,20 +45,6 @@ export function guarded(work) {
   };
 }
 
-/** Calls at most once in so many milliseconds, the last call always. */
-export function throttled(work, ms) {
-  let timer = null;
-  let last = 0;
-  return () => {
-    if (timer !== null) return;
-    timer = setTimeout(() => {
-      timer = null;
-      last = performance.now();
-      work();
-    }, Math.max(0, last + ms - performance.now()));
-  };
-}
-
 export const number = (value, digits = 2) =>
   value === null || value === undefined ? "–" : Number(value).toFixed(digits).replace(/^-(0\.0*)$/, "$1");
 

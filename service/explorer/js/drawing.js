@@ -4,14 +4,15 @@ import { h } from "./dom.js";
 
 /** A grid of toggles: arrow keys move, Space sets, a pointer draws. */
 export class Drawing {
-  constructor(rows, columns, name) {
+  /** rem: how wide a cell may be. changed() is called when somebody draws. */
+  constructor(rows, columns, name, rem = 2.5, changed = () => {}) {
+    this.changed = changed;
     this.cells = Array.from({ length: rows }, (_, row) => Array.from({ length: columns }, (_, column) => this.cell(row, column)));
     this.element = h("div", { class: "drawing", role: "grid", "aria-label": name }, this.cells.map((line) => h("div", { role: "row" }, line)));
-    this.element.style.maxWidth = `${2.5 * columns}rem`;
+    this.element.style.maxWidth = `${rem * columns}rem`;
     this.element.addEventListener("pointerdown", (event) => this.down(event));
     this.element.addEventListener("pointermove", (event) => this.move(event));
     this.element.addEventListener("keydown", (event) => this.key(event));
-    addEventListener("pointerup", () => { this.ink = null; });
     this.cells[0][0].tabIndex = 0;
   }
 
@@ -33,12 +34,16 @@ export class Drawing {
     event.preventDefault();
     this.ink = !this.is(cell);
     cell.setAttribute("aria-selected", String(this.ink));
+    this.changed();
     this.focus(cell);
     event.target.releasePointerCapture?.(event.pointerId); // a finger would stay with the first cell
   }
 
   move(event) {
-    if (this.ink === null || this.ink === undefined) return;
+    if (this.ink === undefined || !event.buttons) {
+      this.ink = undefined; // the button was let go of, here or elsewhere
+      return;
+    }
     const cell = document.elementFromPoint(event.clientX, event.clientY)?.closest(".pixel");
     cell?.setAttribute("aria-selected", String(this.ink));
   }
@@ -49,7 +54,10 @@ export class Drawing {
     if (!cell || (!by && event.key !== " " && event.key !== "Enter")) return;
     event.preventDefault();
     if (by) this.focus(this.cells[Number(cell.dataset.row) + by[0]]?.[Number(cell.dataset.column) + by[1]]);
-    else cell.setAttribute("aria-selected", String(!this.is(cell)));
+    else {
+      cell.setAttribute("aria-selected", String(!this.is(cell)));
+      this.changed();
+    }
   }
 
   focus(cell) {

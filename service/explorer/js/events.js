@@ -3,14 +3,14 @@
 import { send } from "./api.js";
 
 const AGAIN_MS = 1000;
-const LAST = new Set(["expired", "deleted", "ended", "replaced", "failed"]);
+const LAST = new Set(["expired", "deleted", "ended", "replaced"]);
 
 /**
  * Watch a session until the signal says no more. tell(name, data) for each event, alive(true or
  * false) as the connection comes and goes. What happened in between is told when it is back.
+ * last: the id of the last event that is known; without one they begin at the present.
  */
-export async function watch(session, include, tell, alive, signal) {
-  let last = "";
+export async function watch(session, include, tell, alive, signal, last = "") {
   while (!signal.aborted) {
     try {
       const headers = last ? { "last-event-id": last } : {};
@@ -21,10 +21,18 @@ export async function watch(session, include, tell, alive, signal) {
       for await (const event of eventsOf(answer.body)) {
         if (event.id) last = event.id;
         if (event.name) tell(event.name, JSON.parse(event.data));
-        if (LAST.has(event.name)) return;
+        if (LAST.has(event.name)) {
+          alive(false);
+          return;
+        }
       }
     } catch (error) {
-      if (signal.aborted || error.status === 404 || error.status === 410) return;
+      if (signal.aborted) return;
+      if (error.status === 404 || error.status === 410) { // it ended while nobody listened
+        alive(false);
+        tell("ended", {});
+        return;
+      }
     }
     alive(false);
     await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));

@@ -3,15 +3,26 @@
 
 import { button, h, fill, number } from "./dom.js";
 import { table } from "./colour.js";
-import { draw, svgCells } from "./heatmap.js";
+import { draw, paintCells, svgCells } from "./heatmap.js";
 import { save } from "./export.js";
 
 const TABLE_CELLS = 6000;
+const WAITS = "Not loaded yet.";
+
+/** Buttons that save a figure. picture: what gives it, nothing while there is none. */
+export function takers(title, picture) {
+  const take = (kind) => {
+    const made = picture();
+    return made && save(kind, made);
+  };
+  return h("span", { class: "take" }, ["PNG", "SVG"].map((kind) => button(kind, () => take(kind), { "aria-label": `${title}: save as ${kind}`, class: "small" })));
+}
 
 /**
- * Makes a figure. about: {title, wide (height in px), across, down, pick(column), note}.
+ * Makes a figure. about: {title, size ("xs" to "l", or "square"), across, down, pick(column)}.
  * Its `show(grid)` draws; grid is as in heatmap.js, with names of columns and rows:
- * {column: (at) => "step 7", row: (at) => "slot 3"}.
+ * {column: (at) => "step 7", row: (at) => "slot 3"}, and where numbers come later, which columns
+ * have not yet: {loading: (at) => true}.
  */
 export class Figure {
   constructor(about) {
@@ -27,19 +38,15 @@ export class Figure {
       h("figcaption", {}, h("span", { class: "title" }, about.title), this.key),
       h("div", { class: "plot" }, h("span", { class: "down", "aria-hidden": "true" }, about.down ?? ""), this.canvas),
       h("div", { class: "foot" }, this.under, this.table,
-        h("span", { class: "take" }, this.taker("PNG"), this.taker("SVG"))));
+        takers(about.title, () => this.grid && this.picture())));
     this.listen();
-  }
-
-  taker(kind) {
-    return button(kind, () => this.grid && save(kind, this), { "aria-label": `${this.about.title}: save as ${kind}`, class: "small" });
   }
 
   listen() {
     this.canvas.addEventListener("pointermove", (event) => this.point(event));
     this.canvas.addEventListener("pointerleave", () => fill(this.under, this.about.across ?? ""));
     if (!this.about.pick) return;
-    this.canvas.addEventListener("click", (event) => this.about.pick(this.cell(event)[0]));
+    this.canvas.addEventListener("click", (event) => this.grid && this.about.pick(this.cell(event)[0]));
     this.canvas.addEventListener("keydown", (event) => {
       const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
       if (!by || !this.grid) return;
@@ -53,13 +60,15 @@ export class Figure {
     if (!this.canvas.clientWidth) return; // folded away
     this.range = draw(this.canvas, grid);
     this.legend();
-    this.canvas.setAttribute("aria-label", `${this.about.title}: ${grid.rows} by ${grid.columns} numbers from ${number(this.range.low)} to ${number(this.range.high)}. ${grid.said ?? ""}`);
+    const awaited = this.awaited();
+    const range = awaited === WAITS ? "" : ` from ${number(this.range.low)} to ${number(this.range.high)}`;
+    this.canvas.setAttribute("aria-label", `${this.about.title}: ${grid.rows} by ${grid.columns} numbers${range}. ${[awaited, awaited === WAITS ? "" : grid.said].filter(Boolean).join(" ")}`);
     if (this.table.open) this.tabulate();
   }
 
   /** Only where it says something new: a change of its text would lay out the page again. */
   legend() {
-    const said = `${this.range.name} ${number(this.range.low)} ${number(this.range.high)}`;
+    const said = `${this.range.name} ${number(this.range.low)} ${number(this.range.high)} ${matchMedia("(prefers-color-scheme: dark)").matches}`;
     if (said === this.told) return;
     this.told = said;
     const context = this.ramp.getContext("2d");
@@ -84,7 +93,21 @@ export class Figure {
     if (!this.grid || !this.grid.data.length) return;
     const [column, row] = this.cell(event);
     const value = this.grid.data[row * this.grid.columns + column];
-    fill(this.under, `${this.grid.column(column)}, ${this.grid.row(row)}: ${Number.isNaN(value) ? "not loaded" : number(value, 3)}`);
+    fill(this.under, `${this.grid.column(column)}, ${this.grid.row(row)}: ${Number.isNaN(value) ? this.absent(column) : this.grid.value?.(value) ?? number(value, 3)}`);
+  }
+
+  /** What is said of a cell without a number: its column has not come yet, or there is none. */
+  absent(column) {
+    return this.grid.loading?.(column) ? "not loaded yet" : "nothing";
+  }
+
+  /** How many columns have not come yet, said as a sentence. */
+  awaited() {
+    const { columns, loading } = this.grid;
+    let count = 0;
+    for (let at = 0; loading && at < columns; at++) count += loading(at);
+    if (!count) return "";
+    return count === columns ? WAITS : `${count} of ${columns} columns not loaded yet.`;
   }
 
   /** The numbers as they stand, columns as lines of the table where there are more of them. */
@@ -95,21 +118,28 @@ export class Figure {
     const lines = Math.min(grid.columns, most);
     const first = Math.max(0, Math.min((grid.cursor ?? 0) - Math.floor(lines / 2), grid.columns - lines));
     const head = h("tr", {}, h("th", { scope: "col" }, ""), Array.from({ length: grid.rows }, (_, row) => h("th", { scope: "col" }, grid.row(row))));
-    const body = Array.from({ length: lines }, (_, at) => h("tr", {}, h("th", { scope: "row" }, grid.column(first + at)),
-      Array.from({ length: grid.rows }, (_, row) => h("td", {}, number(grid.data[row * grid.columns + first + at])))));
-    fill(this.table.lastChild, h("table", {}, h("caption", {}, this.about.title), h("thead", {}, head), h("tbody", {}, body)));
+    const body = Array.from({ length: lines }, (_, at) => h("tr", {}, h("th", { scope: "row" }, grid.column(first + at)), this.cells(first + at)));
+    fill(this.table.lastChild, h("table", {}, h("caption", {}, lines < grid.columns ? `${this.about.title}, ${grid.column(first)} to ${grid.column(first + lines - 1)}` : this.about.title), h("thead", {}, head), h("tbody", {}, body)));
   }
 
-  /** The figure as an SVG document, on the page's ground, with its title and ends of its scale. */
-  svg() {
-    const [width, height, top] = [960, Math.max(160, Math.min(640, this.grid.rows * 8)), 44];
-    const ink = getComputedStyle(document.body).color;
-    const ground = getComputedStyle(document.body).backgroundColor;
-    const text = (x, y, said, size, anchor = "start") => `<text x="${x}" y="${y}" font-family="system-ui, sans-serif" font-size="${size}" fill="${ink}" text-anchor="${anchor}">${escaped(said)}</text>`;
-    const said = `${number(this.range.low)} to ${number(this.range.high)}`;
-    const ends = `${this.grid.column(0)} – ${this.grid.column(this.grid.columns - 1)}`;
-    return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height + top + 34}" viewBox="0 0 ${width} ${height + top + 34}"><rect width="100%" height="100%" fill="${ground}"/>${text(16, 28, this.about.title, 18)}${text(width - 16, 28, said, 14, "end")}<g shape-rendering="crispEdges">${svgCells(this.grid, 16, top, width - 32, height)}</g>${text(16, height + top + 22, ends, 14)}${text(width - 16, height + top + 22, this.about.down ?? "", 14, "end")}</svg>`;
+  /** A column's numbers as the cells of a line, or one cell for all while they have not come. */
+  cells(column) {
+    const { grid } = this;
+    if (grid.loading?.(column)) return h("td", { colspan: String(Math.max(grid.rows, 1)) }, "not loaded yet");
+    return Array.from({ length: grid.rows }, (_, row) => h("td", {}, this.written(grid.data[row * grid.columns + column])));
+  }
+
+  written(value) {
+    return Number.isNaN(value) ? "–" : this.grid.value?.(value) ?? number(value);
+  }
+
+  /** The figure as a picture to take away: see export.js. */
+  picture() {
+    const { about, grid, range } = this;
+    return {
+      title: about.title, height: Math.max(160, Math.min(640, grid.rows * 8)), ends: `${number(range.low)} to ${number(range.high)}`,
+      foot: `${grid.column(0)} – ${grid.column(grid.columns - 1)}`, down: about.down ?? "",
+      svg: (...box) => svgCells(grid, ...box), paint: (context, ...box) => paintCells(context, grid, ...box),
+    };
   }
 }
-
-const escaped = (said) => said.replace(/[<>&"]/g, (sign) => `&#${sign.charCodeAt(0)};`);

@@ -1,5 +1,5 @@
-// {kind: "glyph", height, width, labels, told: "before"}: a drawing, row by row, and one hot the label
-// that is told with it: that of the drawing before.
+// {kind: "glyph", height, width, labels, told: "before" | "with"}: a drawing, row by row, and one hot
+// the label that is told with it: that of the drawing before, or its own.
 
 import { button, h } from "./dom.js";
 import { Drawing } from "./drawing.js";
@@ -13,7 +13,10 @@ export function glyph(model) {
     size: height * width + labels,
     element: h("div", {}, drawing.element,
       h("div", { class: "buttons" }, h("label", { class: "inline" }, `${asked} `, label), button("Clear", () => drawing.clear(), { class: "small" }))),
-    rows: () => [[...drawing.bits().flat(), ...Array.from({ length: labels }, (_, at) => Number(at === Number(label.value)))]],
+    rows: () => [glyphRow(model.form, drawing.bits(), Number(label.value))],
     random: () => drawing.random(),
   };
 }
+
+/** A row: a drawing's bits, and the label that is told with it; -1: none. */
+export const glyphRow = ({ labels }, bits, label) => [...bits.flat(), ...Array.from({ length: labels }, (_, at) => Number(at === label))];

@@ -6,10 +6,11 @@ import { bits } from "./form_bits.js";
 import { glyph } from "./form_glyph.js";
 import { graph } from "./form_graph.js";
 import { numbers } from "./form_numbers.js";
+import { tape } from "./form_tape.js";
 import { typed } from "./form_typed.js";
 
 /** kind -> (model) => {element, rows(), random() or none}: rows of numbers, as the person has set them. */
-export const KINDS = { bits, glyph, graph, numbers: typed };
+export const KINDS = { bits, glyph, graph, numbers: typed, tape };
 
 export class Form {
   /** send(rows) steps the session. */

@@ -37,15 +37,24 @@ export function draw(canvas, grid) {
   const width = Math.max(1, Math.round(canvas.clientWidth * ratio));
   const height = Math.max(1, Math.round(canvas.clientHeight * ratio));
   if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
+  const context = canvas.getContext("2d");
+  context.clearRect(0, 0, width, height);
+  const range = paintCells(context, grid, 0, 0, width, height);
+  marked(context, grid, width, height, ratio);
+  return range;
+}
+
+/** A grid's cells alone, in a box of a canvas. Returns its range. */
+export function paintCells(context, grid, left, top, width, height) {
   const { image, range } = pixels(grid);
   Object.assign(scratch, { width: image.width, height: image.height });
   scratch.getContext("2d").putImageData(image, 0, 0);
-  const context = canvas.getContext("2d");
+  context.save();
+  context.translate(left, top);
   context.imageSmoothingEnabled = false;
-  context.clearRect(0, 0, width, height);
   context.drawImage(scratch, 0, 0, width, height);
   faded(context, grid, width, height);
-  marked(context, grid, width, height, ratio);
+  context.restore();
   return range;
 }
 
@@ -87,7 +96,8 @@ export function svgCells(grid, left, top, width, height) {
       begin = x;
     }
   }
-  return parts.join("");
+  const veils = (grid.faded ?? []).map((yes, x) => (yes ? `<rect x="${round(left + x * wide)}" y="${round(top)}" width="${round(wide)}" height="${round(height)}" fill="#7f7f7f" fill-opacity=".55"/>` : ""));
+  return `<g shape-rendering="crispEdges">${parts.join("")}${veils.join("")}</g>`;
 }
 
 const round = (value) => Math.round(value * 100) / 100;

@@ -5,6 +5,7 @@
 import { h } from "./dom.js";
 import { Figure } from "./figure.js";
 import { Lines } from "./lines.js";
+import { rowNames, valueNames } from "./names.js";
 import { overTime, scalars } from "./series.js";
 
 const OVER_SLOTS = new Set(["read_weights", "write_weights", "usage"]);
@@ -22,9 +23,10 @@ export class OverTime {
     this.count = h("select", { id: "window", onchange: changed }, COUNTS.map((count) => h("option", { value: count, selected: count === usual }, `${count} rows`)));
     this.all = h("input", { type: "checkbox", id: "all-slots", onchange: changed });
     const here = (column) => pick(this.first + column);
-    this.plots = overTime(model, traces.specs.small).map((series) => ({ ...series, figure: new Figure({
+    this.plots = overTime(model, traces.specs.small).map((series) => ({ ...series, names: rowNames(model, series.name), value: valueNames(model, series.name), figure: new Figure({
       title: series.title, pick: here, across: "rows, oldest first", size: series.rows > 64 ? "l" : series.rows > 12 ? "m" : "s",
     }) }));
+    this.depth = model.state.find(({ role, dims }) => role === "counter" && dims[0] === 1 && dims.length === 1)?.name;
     this.numbers = scalars(traces.specs.small);
     this.lines = this.numbers.length ? new Lines("One number a row: gates, strengths, sharpness", this.numbers, here) : null;
     const shown = this.plots.filter(({ folded }) => !folded);
@@ -47,12 +49,14 @@ export class OverTime {
     const [lo, hi] = this.span(at, log.rows.length);
     const rows = log.rows.slice(lo, hi);
     const tensors = rows.map((_, offset) => this.traces.row(lo + offset, "small")?.after);
+    const depths = tensors.map((row) => row?.[this.depth]?.[0]);
     const faded = rows.some(({ left }) => left) ? rows.map(({ left }) => left) : null;
     const slots = this.all.checked ? null : inUse(this.plots, tensors);
     for (const plot of this.plots) {
       if (plot.folded && !this.more.open) continue;
-      const shown = slots && OVER_SLOTS.has(plot.role) && plot.rows === slots.of ? slots.which : null;
-      plot.figure.show(grid(plot, rows, tensors, faded, at - lo, shown));
+      const shown = plot.role === "stack" ? frames(plot, depths) : slots && OVER_SLOTS.has(plot.role) && plot.rows === slots.of ? slots.which : null;
+      const drawn = grid(plot, rows, tensors, faded, at - lo, shown);
+      plot.figure.show(plot.role === "stack" ? masked(drawn, depths) : drawn);
     }
     if (this.lines && this.more.open) {
       const values = this.numbers.map(({ name, at: place }) => tensors.map((row) => row?.[name]?.[place] ?? null));
@@ -88,6 +92,20 @@ function behindWidestGap(used) {
   return begin;
 }
 
+/** The frames of a stack that are in use somewhere in these rows; null where that is not known. */
+function frames(plot, depths) {
+  const most = Math.max(0, ...depths.filter((depth) => depth !== undefined));
+  return most ? Array.from({ length: Math.min(plot.rows, most) }, (_, at) => at) : null;
+}
+
+/** Frames above the depth are left over from calls that have returned: nothing is on them. */
+function masked(grid, depths) {
+  depths.forEach((depth, column) => {
+    for (let row = depth ?? grid.rows; row < grid.rows; row++) grid.data[row * grid.columns + column] = NaN;
+  });
+  return grid;
+}
+
 /** slots: which of the vector's numbers to draw, in which order; null: all. */
 function grid(plot, rows, tensors, faded, cursor, slots) {
   const drawn = slots ?? Array.from({ length: plot.rows }, (_, at) => at);
@@ -96,11 +114,12 @@ function grid(plot, rows, tensors, faded, cursor, slots) {
     const vector = plot.of === null ? row[plot.name] : tensors[column] && plot.of(tensors[column]);
     for (let at = 0; vector && at < drawn.length; at++) data[at * rows.length + column] = vector[drawn[at]];
   });
-  const what = OVER_SLOTS.has(plot.role) ? "slot" : "number";
+  const what = OVER_SLOTS.has(plot.role) ? "slot" : plot.role === "stack" ? "frame" : "number";
   return {
-    columns: rows.length, rows: drawn.length, data, fixed: plot.fixed, faded, cursor,
-    column: (at) => (rows[at] ? `step ${rows[at].step}` : ""), row: (at) => `${what} ${drawn[at]}`,
-    said: what === "slot" && rows[cursor] ? `At step ${rows[cursor].step} the largest is on slot ${drawn[largest(data, drawn.length, rows.length, cursor)]}.` : "",
+    columns: rows.length, rows: drawn.length, data, fixed: plot.fixed, faded, cursor, value: plot.value,
+    loading: plot.of === null ? null : (at) => !tensors[at],
+    column: (at) => (rows[at] ? `step ${rows[at].step}` : ""), row: (at) => plot.names?.[drawn[at]] ?? `${what} ${drawn[at]}`,
+    said: what === "slot" && rows[cursor] && tensors[cursor] ? `At step ${rows[cursor].step} the largest is on slot ${drawn[largest(data, drawn.length, rows.length, cursor)]}.` : "",
   };
 }
 

@@ -17,7 +17,7 @@ export class Player {
     this.slider = h("input", { type: "range", min: "0", max: "0", value: "0", id: "scrub", "aria-label": "Row looked at", oninput: () => this.go(Number(this.slider.value)) });
     this.speed = h("select", { "aria-label": "Rows a second", onchange: () => this.timer && this.start() },
       SPEEDS.map((speed) => h("option", { value: speed, selected: speed === 8 }, `${speed} rows/s`)));
-    this.where = h("output", { for: "scrub", class: "where" });
+    this.where = h("span", { class: "where" });
     this.element = h("div", { class: "player", role: "group", "aria-label": "Playback" },
       h("div", { class: "buttons" },
         button("|◀", () => this.go(0), { "aria-label": "First row" }),
@@ -29,11 +29,11 @@ export class Player {
       this.slider, this.where);
   }
 
-  /** There are so many rows now. */
-  grow(count) {
+  /** There are so many rows, and the session stands at one of them. */
+  grow(count, now = count - 1) {
     this.count = count;
     this.slider.max = String(Math.max(count - 1, 0));
-    if (this.follow) this.at = count - 1;
+    if (this.follow || this.at < 0) this.at = now;
     this.at = Math.min(this.at, count - 1);
   }
 

@@ -2,15 +2,17 @@
 
 import { fill, h } from "./dom.js";
 import { Figure } from "./figure.js";
+import { rowNames } from "./names.js";
 import { TITLES, matrices } from "./series.js";
 
+const FEW = 8; // rows that need no height
 const SLOTS_TO_TURN = 24; // a memory with more slots than its width is drawn with slots across
 
 /** The matrices of one model's state. */
 export class Present {
   constructor(model, traces) {
     this.traces = traces;
-    this.specs = matrices(model, traces);
+    this.specs = matrices(model, traces).map((spec) => ({ ...spec, rowNames: rowNames(model, spec.name) }));
     this.strips = model.state.filter(({ role }) => role === "write_weights" || role === "read_weights");
     this.change = h("select", { id: "shown", onchange: () => this.again() },
       h("option", { value: "after" }, "as it is after the row"), h("option", { value: "change" }, "what the row changed"));
@@ -35,7 +37,7 @@ export class Present {
 
   figureOf(spec) {
     const title = spec.role === spec.name ? TITLES[spec.role] : `${TITLES[spec.role] ?? spec.role}: ${spec.name.replaceAll("_", " ")}`;
-    return new Figure({ title, size: spec.dims[0] > SLOTS_TO_TURN && spec.role !== "memory" ? "square" : "l", across: spec.role === "memory" ? "slots" : "" });
+    return new Figure({ title, size: spec.dims[0] > SLOTS_TO_TURN && spec.role !== "memory" ? "square" : spec.dims[0] <= FEW ? "s" : "l", across: spec.role === "memory" ? "slots" : "" });
   }
 
   headOf(spec) {
@@ -51,8 +53,7 @@ export class Present {
       this.figures.get(spec.name).show(gridOf(spec, tensors, change, row));
     }
     for (const spec of this.heads.size ? this.strips : []) {
-      const data = small?.after[spec.name];
-      if (data) this.heads.get(spec.name).show(stripOf(spec, data));
+      this.heads.get(spec.name).show(stripOf(spec, small?.after[spec.name]));
     }
   }
 
@@ -69,18 +70,20 @@ export function gridOf(spec, tensors, change, row) {
   const values = after && change && before ? after.map((value, at) => value - before[at]) : after;
   const turned = spec.role === "memory" && rows > SLOTS_TO_TURN;
   const data = values ? (turned ? transposed(values, rows, columns) : values) : new Float32Array(rows * columns).fill(NaN);
-  const slot = (at) => `${spec.role === "memory" || spec.role === "link" ? "slot" : "row"} ${at}`;
+  const slot = (at) => spec.rowNames?.[at] ?? `${spec.role === "memory" || spec.role === "link" ? "slot" : "row"} ${at}`;
   const place = (at) => `${spec.role === "link" ? "after slot" : "column"} ${at}`;
   const at = row ? `After step ${row.step}.` : "";
+  const loading = () => !values;
   return turned
-    ? { columns: rows, rows: columns, data, column: slot, row: place, said: at }
-    : { columns, rows, data, column: place, row: slot, said: at };
+    ? { columns: rows, rows: columns, data, column: slot, row: place, said: at, loading }
+    : { columns, rows, data, column: place, row: slot, said: at, loading };
 }
 
-function stripOf(spec, data) {
+function stripOf(spec, found) {
   const [heads, slots] = spec.dims.length === 2 ? spec.dims : [1, spec.dims[0]];
+  const data = found ?? new Float32Array(heads * slots).fill(NaN);
   const at = data.indexOf(Math.max(...data));
-  return { columns: slots, rows: heads, data, fixed: [0, 1], column: (slot) => `slot ${slot}`, row: (head) => `head ${head + 1}`, said: `The largest is on slot ${at % slots}.` };
+  return { columns: slots, rows: heads, data, loading: () => !found, fixed: [0, 1], column: (slot) => `slot ${slot}`, row: (head) => `head ${head + 1}`, said: `The largest is on slot ${at % slots}.` };
 }
 
 function transposed(values, rows, columns) {

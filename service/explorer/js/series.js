@@ -3,7 +3,8 @@
 const ORDER = ["input", "output", "environment", "program", "counter", "add", "write_weights", "read_vectors", "read_weights",
   "usage", "precedence", "stack", "register", "erase", "key", "gate", "shift", "strength", "sharpness", "controller", "other"];
 const SHARES = new Set(["read_weights", "write_weights", "usage", "gate", "shift", "precedence", "register", "erase"]);
-const FOLDED = new Set(["controller", "key", "erase", "shift", "strength", "sharpness", "precedence", "gate", "add", "read_vectors", "other"]);
+const WHOLE = new Set(["stack", "environment", "memory"]); // matrices that are drawn as they lie, not a plot a row
+const FOLDED = new Set(["environment", "program", "counter", "controller", "key", "erase", "shift", "strength", "sharpness", "precedence", "gate", "add", "read_vectors", "other"]);
 const MOST_HEADS = 12;
 
 export const TITLES = {
@@ -66,7 +67,7 @@ const isHeads = (spec) => spec.dims.length === 2 && spec.dims[0] <= MOST_HEADS &
 function partsOf(spec) {
   if (spec.dims.length === 0) return [{ begin: 0, size: 1, head: null }];
   if (spec.dims.length === 1) return [{ begin: 0, size: spec.dims[0], head: null }];
-  if (spec.dims.length > 2 || spec.dims[0] > MOST_HEADS) return [];
+  if (spec.dims.length > 2 || spec.dims[0] > MOST_HEADS || WHOLE.has(spec.role)) return [];
   const [heads, size] = spec.dims;
   return Array.from({ length: heads }, (_, at) => ({ begin: at * size, size, head: heads > 1 ? at + 1 : null }));
 }

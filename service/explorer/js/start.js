@@ -6,18 +6,21 @@ import { ago, button, bytes, fill, guarded, h, span } from "./dom.js";
 
 const AGAIN_MS = 3000;
 const PAGE = 100;
+const MOVING_S = 5; // since its last commit, as long as a session counts as being stepped
 
 export async function showStart(main, signal) {
-  const { models } = await get("/v1/models");
+  const { models } = await get("/v1/models", {}, signal);
   const list = h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Sessions" });
-  const more = button("Show more", () => refresh(), { hidden: true });
   let limit = PAGE;
+  const more = button("Show more", guarded(() => {
+    limit += PAGE;
+    return refresh();
+  }), { hidden: true });
   fill(main,
     h("h1", {}, "Watch a network read and write its memory"),
     h("section", { "aria-labelledby": "demos" }, h("h2", { id: "demos" }, "Try it"), h("ul", { class: "cards" }, DEMOS.map((demo) => demoCard(demo, models)))),
     h("section", { "aria-labelledby": "models" }, h("h2", { id: "models" }, "Models"), h("ul", { class: "cards" }, models.map(modelCard))),
     h("section", { "aria-labelledby": "sessions" }, h("h2", { id: "sessions" }, "Sessions"), list, more));
-  more.addEventListener("click", () => { limit += PAGE; });
   async function refresh() {
     const { sessions, cursor } = await get("/v1/sessions", { limit: Math.min(limit, 1000) }, signal);
     more.hidden = !cursor || limit >= 1000;
@@ -45,11 +48,11 @@ function modelCard(model) {
 }
 
 function table(sessions) {
-  const heads = ["Session", "Model", "Step", "State", "Size", "Last step", "Ends in"];
+  const heads = ["Session", "Model", "State", "Step", "Age", "Tier", "Size", "Ends in"];
   const now = Date.now() / 1000;
   return h("table", { class: "sessions" }, h("thead", {}, h("tr", {}, heads.map((name) => h("th", { scope: "col" }, name)))),
     h("tbody", {}, sessions.map((one) => h("tr", {},
       h("th", { scope: "row" }, h("a", { href: `#session=${one.id}` }, one.id)), h("td", {}, `${one.model} ${one.version}`),
-      h("td", { class: "right" }, String(one.step)), h("td", {}, h("span", { class: `tier ${one.tier}` }, one.tier)), h("td", { class: "right" }, bytes(one.state_bytes)),
-      h("td", {}, `${ago(one.committed_at)} ago`), h("td", {}, span(one.expires_at - now))))));
+      h("td", {}, now - one.committed_at < MOVING_S ? "stepping" : `at rest, ${ago(one.committed_at)}`), h("td", { class: "right" }, String(one.step)), h("td", {}, ago(one.created_at)),
+      h("td", {}, h("span", { class: `tier ${one.tier}` }, one.tier)), h("td", { class: "right" }, bytes(one.state_bytes)), h("td", {}, span(one.expires_at - now))))));
 }

@@ -3,13 +3,12 @@
 // plot over time wants the small ones of many rows, and the large ones of the row looked at.
 
 import { get } from "./api.js";
-import { nextLook } from "./lane.js";
 import { numbers } from "./msgpack.js";
 
 const LARGE = 640; // numbers from which a tensor counts as large
 const CHUNK = { small: 64, large: 16 };
-const GROWING_MS = 300; // between two looks at a chunk that grows
 const KEPT = { small: 200, large: 24 }; // chunks, the latest used
+const AGAIN_MS = 3000; // after which what failed is tried once more
 
 export class Traces {
   /** loaded() is called when a chunk has come. */
@@ -26,8 +25,14 @@ export class Traces {
       roles[kind].add(tensor.role);
     }
     this.roles = { small: [...roles.small].join(","), large: [...roles.large].join(",") };
-    this.chunks = { small: new Map(), large: new Map() };
     this.failed = "";
+    this.forget();
+  }
+
+  /** The log has been read anew, and its rows may stand elsewhere. */
+  forget() {
+    this.chunks = { small: new Map(), large: new Map() };
+    this.read_anew = this.log.read_anew;
   }
 
   /** Tensors of a row by name, undefined until they have come: {before, after}. A trace tensor has no before. */
@@ -36,47 +41,56 @@ export class Traces {
     return chunk?.rows.get(keyOf(this.log.rows[at]));
   }
 
-  /** What fetches what is missing for the rows from lo to before hi: one function a chunk. */
-  missing(lo, hi, kind) {
+  /** Has all come that there is of a row? */
+  told(at) {
+    return Object.keys(this.roles).every((kind) => !this.roles[kind] || this.row(at, kind));
+  }
+
+  /**
+   * What fetches what is missing for the rows from lo to before hi: one function a chunk.
+   * whole: the chunks' other rows too, for who may look there next.
+   */
+  missing(lo, hi, kind, whole = true) {
+    if (this.read_anew !== this.log.read_anew) this.forget();
     const jobs = [];
-    const last = Math.min(hi, this.log.rows.length) - 1;
-    for (let chunk = Math.floor(Math.max(lo, 0) / CHUNK[kind]); this.roles[kind] && chunk * CHUNK[kind] <= last; chunk++) {
+    const size = CHUNK[kind];
+    const [first, past] = [Math.max(lo, 0), Math.min(hi, this.log.rows.length)];
+    for (let chunk = Math.floor(first / size); this.roles[kind] && chunk * size < past; chunk++) {
+      const begin = whole ? chunk * size : Math.max(chunk * size, first);
+      const end = Math.min((chunk + 1) * size, whole ? this.log.rows.length : past);
       const known = this.chunks[kind].get(chunk);
-      if (known?.end !== this.endOf(chunk, kind)) jobs.push(() => this.fetch(chunk, kind));
+      if (known?.again > performance.now()) continue;
+      if (!known || known.begin > begin || known.end < end) jobs.push(() => this.fetch(chunk, kind, begin, end));
     }
     return jobs;
   }
 
-  endOf(chunk, kind) {
-    return Math.min((chunk + 1) * CHUNK[kind], this.log.rows.length);
-  }
-
-  async fetch(number, kind) {
-    const begin = number * CHUNK[kind];
-    const end = this.endOf(number, kind);
+  /** Fetch a chunk's rows from begin to before end, but for those that have come already. */
+  async fetch(number, kind, begin, end) {
     const map = this.chunks[kind];
     const known = map.get(number);
-    if (known?.busy || known?.end === end) return;
-    if (known && performance.now() < known.next) { // somebody steps fast: a few looks a second do
-      clearTimeout(this.later);
-      this.later = setTimeout(this.loaded, GROWING_MS);
-      return;
-    }
-    const chunk = { rows: known?.rows ?? new Map(), end: known?.end ?? begin, busy: true };
-    const begun = performance.now();
+    if (known?.busy) return;
+    const goesOn = known && known.begin <= begin && begin <= known.end;
+    const chunk = { rows: known?.rows ?? new Map(), begin: goesOn ? known.begin : begin, end: goesOn ? known.end : begin, busy: true };
     map.delete(number); // the latest used stand last
     map.set(number, chunk);
-    try {
-      for (const piece of this.pieces(Math.max(begin, chunk.end), end)) await this.read(piece, kind, chunk.rows);
-      this.failed = "";
-    } catch (error) {
-      this.failed = error.detail ?? error.message;
+    const failures = [];
+    for (const piece of this.pieces(chunk.end, end).reverse()) { // of an older version's rows it may be that nobody can tell
+      if (this.has(piece, chunk.rows)) continue;
+      await this.read(piece, kind, chunk.rows).catch((error) => failures.push(error));
     }
-    chunk.end = end;
+    const [first] = failures;
+    this.failed = first ? first.detail ?? first.message : "";
+    if (failures.every(lasting)) chunk.end = Math.max(chunk.end, end);
+    else chunk.again = performance.now() + AGAIN_MS;
+    if (first) setTimeout(this.loaded, AGAIN_MS);
     chunk.busy = false;
-    chunk.next = nextLook(begun, GROWING_MS);
     while (map.size > KEPT[kind]) map.delete(map.keys().next().value);
     this.loaded();
+  }
+
+  has({ begin, end }, rows) {
+    return this.log.rows.slice(begin, end).every((row) => rows.has(keyOf(row)));
   }
 
   /** Stretches of rows that follow from one another: one request each. */
@@ -91,12 +105,15 @@ export class Traces {
   }
 
   async read({ begin, end }, kind, into) {
-    const last = this.log.rows[end - 1];
-    const query = { revision: last.revision, step: last.step, rows: end - begin, roles: this.roles[kind] };
-    const answer = await get(`/v1/sessions/${this.log.session}/trace`, query);
-    const rows = answer.revisions.map(() => ({ before: {}, after: {} }));
-    for (const tensor of [...answer.state, ...answer.trace]) split(tensor, rows);
-    rows.forEach((row, at) => into.set(keyOf({ revision: answer.revisions[at], step: answer.step + at }), row));
+    for (let left = end - begin; left > 0;) { // of a large state the server tells fewer rows at once, the last ones
+      const last = this.log.rows[begin + left - 1];
+      const query = { revision: last.revision, step: last.step, rows: left, roles: this.roles[kind] };
+      const answer = await get(`/v1/sessions/${this.log.session}/trace`, query);
+      const rows = answer.revisions.map(() => ({ before: {}, after: {} }));
+      for (const tensor of [...answer.state, ...answer.trace]) split(tensor, rows);
+      rows.forEach((row, at) => into.set(keyOf({ revision: answer.revisions[at], step: answer.step + at }), row));
+      left -= Math.max(rows.length, 1);
+    }
   }
 }
 
@@ -111,6 +128,9 @@ function split(tensor, rows) {
   });
 }
 
-const keyOf = (row) => (row ? `${row.revision}:${row.step}` : "");
+/** Was it said that it cannot be told, rather than not now? */
+export const lasting = ({ status }) => status >= 400 && status < 500 && status !== 408 && status !== 429;
+
+export const keyOf = (row) => (row ? `${row.revision}:${row.step}` : "");
 
 export const sizeOf = (tensor) => tensor.dims.reduce((product, size) => product * size, 1);

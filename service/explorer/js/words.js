@@ -2,15 +2,18 @@
 
 import { get } from "./api.js";
 import { fill, h, number } from "./dom.js";
-import { nextLook } from "./lane.js";
+import { keyOf, lasting } from "./traces.js";
 
 const CHUNK = 64;
 const BACK = 256; // rows that an age may reach back
-const GROWING_MS = 600;
+const AHEAD = 64; // of them, after the chunk's own: what was written lasts into them
+const KEPT = 40; // chunks, the latest used
+const AGAIN_MS = 3000; // after which what failed is tried once more
 
+const HIDDEN = new Set(["controller", "stack", "counter"]); // told by the calls, or telling nobody anything
 const WAYS = {
   content: "by content", shift: "by shifting on from where it was", stays: "by staying where it was", backward: "back in the order of writing",
-  forward: "on in the order of writing", allocation: "to a free slot", nothing: "and is told to write nothing", moved: "moving",
+  forward: "on in the order of writing", allocation: "to a free slot", reread: "back to what was read in the row before", nothing: "and is told to write nothing", moved: "moving",
 };
 
 /** The explanations of a log's rows, fetched where somebody looks. */
@@ -18,72 +21,112 @@ export class Explanations {
   constructor(log, loaded) {
     this.log = log;
     this.loaded = loaded;
+    this.forget();
+  }
+
+  /** The log has been read anew, and its rows may stand elsewhere. */
+  forget() {
     this.chunks = new Map();
+    this.read_anew = this.log.read_anew;
   }
 
   /** What is known of a row: {row, summary}, or undefined. */
   of(at) {
     const row = this.log.rows[at];
     const chunk = row && this.chunks.get(Math.floor(at / CHUNK));
-    return chunk && { row: chunk.rows.get(`${row.revision}:${row.step}`), heads: chunk.heads, count: chunk.count, failed: chunk.failed };
+    return chunk && { row: chunk.rows.get(keyOf(row)), heads: chunk.heads, over: chunk.over, failed: chunk.failed };
   }
 
-  /** What fetches the explanation of a row, if it is missing: none or one function. */
-  missing(at) {
+  /** What fetches the explanation of a row, if it is missing: none or one function. back: rows that an age may reach back. */
+  missing(at, back = BACK) {
+    if (this.read_anew !== this.log.read_anew) this.forget();
     const { rows } = this.log;
     const number = Math.floor(at / CHUNK);
     let end = Math.min((number + 1) * CHUNK, rows.length);
     while (end > at + 1 && rows[end - 1].run !== rows[at].run) end -= 1;
     const known = this.chunks.get(number);
-    if (known && known.end === end && known.run === rows[at].run) return [];
-    return [() => this.fetch(at, number, end)];
+    if (known?.again > performance.now()) return [];
+    const until = this.until(end, back);
+    const older = known && until - known.until >= (until === end + AHEAD ? 1 : AHEAD / 4); // how long writes last is told of too few rows
+    const whole = known && !known.again && known.end === end && known.run === rows[at].run && (known.failed || known.rows.has(keyOf(rows[at])));
+    return whole && !older ? [] : [() => this.fetch(at, number, end, back)];
   }
 
-  async fetch(at, number, end) {
+  /** The row before which an explanation of rows before `end` ends: some after them, where what was written may still lie. */
+  until(end, back) {
+    const { rows } = this.log;
+    let until = end;
+    while (back === BACK && until < Math.min(end + AHEAD, rows.length) && rows[until].run === rows[end - 1].run) until += 1;
+    return until;
+  }
+
+  async fetch(at, number, end, back) {
     const { rows } = this.log;
     const known = this.chunks.get(number);
-    if (known?.busy) return;
-    if (performance.now() < (known?.next ?? 0)) {
-      clearTimeout(this.later);
-      this.later = setTimeout(this.loaded, GROWING_MS);
-      return;
-    }
-    const chunk = { rows: known?.rows ?? new Map(), heads: known?.heads ?? [], count: 0, busy: true, end, run: rows[at].run };
+    if (known?.busy || !rows[end - 1]) return; // read anew meanwhile, and there are fewer
+    const chunk = { rows: known?.rows ?? new Map(), heads: known?.heads ?? [], over: known?.over, busy: true, end, until: this.until(end, back), run: rows[at].run };
+    this.chunks.delete(number); // the latest used stand last
     this.chunks.set(number, chunk);
-    const begun = performance.now();
-    const { revision, step } = rows[end - 1];
+    const key = keyOf(rows[at]);
     try {
-      const found = await get(`/v1/sessions/${this.log.session}/explain`, { revision, step, rows: BACK });
-      for (const row of found.rows) chunk.rows.set(`${row.revision}:${row.step}`, row);
-      Object.assign(chunk, { heads: found.heads, count: found.rows.length, slots: found.slots });
+      let found = await this.ask(chunk, rows[chunk.until - 1], back, chunk.until - number * CHUNK);
+      if (!chunk.rows.has(key)) found = await this.ask(chunk, rows[at], back, at + 1 - number * CHUNK); // of a large state fewer rows are told at once
+      if (!chunk.rows.has(key)) throw new Error("Of this row the server tells nothing.");
+      Object.assign(chunk, { heads: found.heads, over: { count: found.rows.length, from: found.rows[0].step, to: found.rows.at(-1).step } });
     } catch (error) {
       chunk.failed = error.detail ?? error.message;
+      if (!lasting(error)) chunk.again = performance.now() + AGAIN_MS;
+      setTimeout(this.loaded, AGAIN_MS);
     }
-    Object.assign(chunk, { busy: false, next: nextLook(begun, GROWING_MS) });
+    chunk.busy = false;
+    while (this.chunks.size > KEPT) this.chunks.delete(this.chunks.keys().next().value);
     this.loaded();
+  }
+
+  /** What is told of the rows up to one; the last `most` are kept. */
+  async ask(chunk, { revision, step }, back, most) {
+    const found = await get(`/v1/sessions/${this.log.session}/explain`, { revision, step, rows: back });
+    for (const row of found.rows.slice(-most)) chunk.rows.set(keyOf(row), row);
+    return found;
   }
 }
 
 /** A panel that says it. */
 export class Words {
-  constructor() {
+  constructor(model) {
+    this.model = model;
     this.heads = h("ul", { class: "words" });
     this.whole = h("ul", { class: "words quiet" });
-    this.element = h("section", { class: "card", "aria-labelledby": "words-title" },
-      h("h2", { id: "words-title" }, "Why"), this.heads, h("h3", {}, "Over these rows"), this.whole);
+    this.span = h("h3", {});
+    this.over = h("div", {}, this.span, this.whole);
+    this.element = h("section", { class: "card", "aria-labelledby": "words-title" }, h("h2", { id: "words-title" }, "Why"), this.heads, this.over);
   }
 
-  show(known, unknown) {
+  /** known: as `of` has it; unknown: what is said in its place; which: of which row it is, where one could be mistaken. */
+  show(known, unknown, which = "") {
     if (!known?.row) {
       fill(this.heads, h("li", { class: "quiet" }, known?.failed ?? unknown));
       return;
     }
     const told = known.row.heads.map((head) => h("li", {}, sentence(head)));
-    const moved = known.row.moved.filter(({ by }) => by > 1e-3).map(({ name, by }) => `${name.replaceAll("_", " ")} by ${number(by)}`);
-    if (!told.length) told.push(h("li", {}, moved.length ? `Moved: ${moved.join(", ")}.` : "Nothing moved."));
-    fill(this.heads, told);
-    fill(this.whole, known.heads.map((head) => h("li", {}, summary(head, known.count))));
+    if (known.row.calls) told.push(h("li", {}, called(known.row.calls, this.model.form?.programs)));
+    const moved = known.row.moved.filter(({ by, role }) => by > 1e-3 && !(known.row.calls && HIDDEN.has(role))).map(({ name, by }) => `${name.replaceAll("_", " ")} by ${number(by)}`);
+    if (!known.row.heads.length) told.push(h("li", {}, moved.length ? `Moved: ${moved.join(", ")}.` : "Nothing moved."));
+    fill(this.heads, which ? h("li", { class: "quiet" }, which) : null, told);
+    this.over.hidden = !known.heads.length;
+    if (!known.over) return;
+    fill(this.span, `Over steps ${known.over.from} to ${known.over.to}`);
+    fill(this.whole, known.heads.map((head) => h("li", {}, summary(head, known.over.count))));
   }
+}
+
+/** What was done to a stack of calls, by the names of its programs where they have some. */
+export function called({ did, stack }, programs) {
+  const path = stack.map(([program]) => programs?.[program] ?? `program ${program}`);
+  const top = h("strong", {}, path.at(-1) ?? "");
+  if (!path.length) return [did === "returned" ? "The first program returned: it has halted." : "It has halted."];
+  const what = { called: "It called ", returned: "It returned to ", stayed: "It is in " }[did];
+  return [what, top, `: ${path.join(" › ")} on its stack.`];
 }
 
 /** One head in one row. */

@@ -16,6 +16,7 @@ from service.engine.host import Host
 from service.engine.job import Job
 from service.engine.runtime import Runtime
 from service.engine.scheduler import Scheduler
+from service.engine.sparse_slots import SparseSlots
 from service.errors import NtmError
 from service.messages import Call
 from service.requests import Create, Delete, Describe, Guard, Memory, Predict, Request, Steps
@@ -24,6 +25,7 @@ from service.results import SessionInfo, StateResult, StepsResult
 Floats = NDArray[np.float32]
 TIMEOUT_S = 30.0
 PATIENCE_S = 20.0  # how long a test waits for what must come
+NO_NUMBER = -(2**60)  # of integers, what NaN is of floats
 TIMED = (  # modules that ask what time it is, in Unix seconds
     "engine.commit", "engine.creation", "engine.lifecycle", "engine.mutations",
     "engine.snapshots", "engine.upkeep", "store.memory",
@@ -158,7 +160,8 @@ class Driver:
 def fill(runtime: Runtime, slots: Sequence[int], value: float) -> None:
     """Write a number all over some slots, behind the back of the runtime's own writing."""
     for array in runtime.arrays:
-        array[list(slots)] = value
+        if not isinstance(array, SparseSlots):  # a slot may stand for what is put back into another
+            array[list(slots)] = value if "float" in str(array.dtype) else NO_NUMBER
 
 
 class PoisonedArena(Arena):

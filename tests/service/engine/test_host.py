@@ -19,6 +19,7 @@ from service.engine.host import Host
 from service.engine.job import Job, make_job
 from service.engine.metrics import EngineMetrics
 from service.engine.packing import pack, unpack
+from service.engine.rerun import rerun, rerun_in_turns
 from service.engine.runtime import Runtime
 from service.engine.scheduler import Scheduler
 from service.engine.sessions import Session
@@ -345,8 +346,8 @@ async def test_a_restored_session_is_bit_equal_to_one_that_never_stopped(
         assert packed(host, again) == states[-1], since
         assert again.unsaved == sum(record.count for record in records[since:])
     first_of_last = replace(records[3], rows=rows_of(5, 4)[:1].tobytes(), count=1)
-    within = await host.replayed_in_turns(None, records, leave_out=3)
-    assert within == host.replayed(states[2], [first_of_last]) != states[-1]
+    within = await rerun_in_turns(runtime, None, records, leave_out=3)
+    assert within == rerun(runtime, states[2], [first_of_last]) != states[-1]
 
 
 def test_a_state_of_another_size_is_refused(host: Host) -> None:

@@ -309,6 +309,9 @@ class Summing:
     def from_numpy(self, array: NDArray[Any]) -> NDArray[Any]:
         return array
 
+    def free(self, arrays: Sequence[NDArray[Any]], slot: int) -> None:
+        pass
+
     def device_bytes(self) -> int | None:
         return None
 

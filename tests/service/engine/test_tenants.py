@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from service.engine.host import Host
+from service.engine import rewind
 from service.engine.sessions import RESERVED
 from service.errors import NtmError
 from service.requests import (
@@ -253,7 +253,7 @@ async def test_where_there_is_no_room_nothing_is_run_again(
     alice = make_driver(keys="keys.json", tenant_sessions=1)
     await alice.create("a")
     await alice.stepped("a", rows_of(0, 20))
-    monkeypatch.setattr(Host, "replayed_in_turns", None)
+    monkeypatch.setattr(rewind, "rerun_in_turns", None)
     refused = await alice.refused(Fork("alice", "a", Point(step=19), None, None, NO))
     assert refused.code == "too_many_sessions"
 

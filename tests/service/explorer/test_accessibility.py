@@ -14,6 +14,14 @@ from tests.service.serving import Server, served
 from tests.service.test_routes_mutations import WRITE
 from tests.service.test_routes_sessions import create, step
 
+DEMOS = {  # and what is there when it has come
+    "copy": ".pixel",
+    "glyphs": "#teach",
+    "metro": "text=See what is in its memory",
+    "carry": ".calls li[aria-current]",
+    "circuit": ".circuits pre",
+}
+
 
 @pytest.fixture
 def session(explored: Server) -> str:
@@ -35,7 +43,7 @@ def findings(page: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("place", ["", "#demo=copy", "#demo=metro", "#session="])
+@pytest.mark.parametrize("place", ["", *(f"#demo={name}" for name in DEMOS), "#session="])
 def test_axe_finds_nothing_serious(visit: Visit, session: str, place: str, scheme: str):
     visit.page.emulate_media(color_scheme=scheme)
     page = visit.open(place + session if place.endswith("=") else place)
@@ -46,6 +54,8 @@ def test_axe_finds_nothing_serious(visit: Visit, session: str, place: str, schem
         for summary in page.locator("details.numbers > summary").all()[:2]:
             summary.click()
         visit.shot(f"session-{scheme}")
+    elif place:
+        page.wait_for_selector(DEMOS[place.removeprefix("#demo=")])
     assert findings(page) == []
 
 
@@ -64,7 +74,7 @@ def test_every_plot_has_a_name_and_its_numbers_as_a_table(visit: Visit, session:
         label = figure.locator("[role=img]").first.get_attribute("aria-label")
         assert label.startswith(title), title
         figure.locator("details.numbers > summary").click()
-        assert figure.locator("details.numbers td").count() > 0, title
+        figure.locator("details.numbers td").first.wait_for(state="attached")
         assert figure.locator("details.numbers caption").inner_text() == title
 
 
@@ -76,6 +86,15 @@ def test_all_that_is_done_with_a_mouse_is_done_with_keys(visit: Visit, session: 
         page.keyboard.press("Tab")
         reached.add(page.evaluate("document.activeElement.id || document.activeElement.tagName"))
     assert {"fork", "take-trace", "play", "live", "scrub", "window", "CANVAS"} <= reached
+
+
+def test_who_skips_to_the_content_stays_on_the_page(visit: Visit, session: str):
+    page = visit.open(f"#session={session}")
+    wait_for(page, "row 7 of 7")
+    page.focus(".skip")
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main"
+    assert page.inner_text("h1") == session and session in page.url
 
 
 def test_the_colours_are_a_choice_that_is_kept(visit: Visit, session: str):

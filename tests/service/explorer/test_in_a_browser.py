@@ -3,7 +3,6 @@
 import json
 import re
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +10,13 @@ import httpx
 import numpy as np
 import pytest
 
-from model.npi_numbers import number_on
-from model.tape import decode
 from tests.service.explorer.conftest import FORMS, MODELS, Visit
-from tests.service.serving import Server, until
+from tests.service.serving import until
 from tests.service.test_routes_mutations import PATTERN, READ, WRITE
 from tests.service.test_routes_sessions import create, step
 
 PNG = b"\x89PNG\r\n\x1a\n"
-
-
-@pytest.fixture
-def api(explored: Server) -> Iterator[httpx.Client]:
-    with explored.client() as client:
-        yield client
+SVG = "{http://www.w3.org/2000/svg}"
 
 
 @pytest.fixture
@@ -59,6 +51,15 @@ def memory_shown(page: Any) -> str:
     return page.get_attribute(".present canvas.heat >> nth=0", "aria-label")
 
 
+def saved(page: Any, selector: str, folder: Path) -> Path:
+    """The file that a click has the browser save."""
+    with page.expect_download() as coming:
+        page.click(selector)
+    path = folder / coming.value.suggested_filename
+    coming.value.save_as(path)
+    return path
+
+
 def numbers_of(page: Any, title: str) -> np.ndarray:
     """A figure's numbers as its table has them, a line a column of the plot."""
     figure = page.locator("figure", has=page.get_by_text(title, exact=True)).first
@@ -73,11 +74,28 @@ def test_the_start_page_lists_demos_models_and_sessions(visit: Visit, copied: st
     page = visit.open()
     page.wait_for_selector(f"text={copied}")
     row = page.locator("table.sessions tr", has_text=copied).inner_text()
+    heads = page.locator("table.sessions thead th").all_inner_texts()
+    assert heads[2:7] == ["State", "Step", "Age", "Tier", "Size"]
     assert "copy 1" in row and "13" in row and "11.9 KiB" in row and "device" in row
-    assert page.locator("[data-model]").count() == len(MODELS) + len(FORMS)
-    assert page.locator("[data-demo=copy] a").is_visible()
-    assert page.locator("[data-demo=metro] .missing").inner_text().startswith("Its model is not")
+    assert page.locator("[data-model]").count() == len([*MODELS, *FORMS])
+    assert page.locator("[data-demo] a").count() == 5
     visit.shot("start")
+
+
+def test_the_start_page_says_which_sessions_are_being_stepped(
+    visit: Visit, api: httpx.Client, copied: str
+):
+    page = visit.open()
+    row = page.locator("table.sessions tr", has_text=copied)
+
+    def is_told_of_a_step() -> bool:
+        step(api, f"/v1/sessions/{copied}", READ[:1]).raise_for_status()
+        page.click("h1")  # the list stands still while it has the focus
+        return "stepping" in row.inner_text()
+
+    until(is_told_of_a_step)
+    row.get_by_text("at rest, ").wait_for()
+    assert "stepping" not in row.inner_text()
 
 
 def test_a_drawn_pattern_is_copied_before_ones_eyes(visit: Visit, api: httpx.Client):
@@ -109,49 +127,12 @@ def test_a_drawn_pattern_is_copied_before_ones_eyes(visit: Visit, api: httpx.Cli
     visit.shot("copied")
 
 
-def shown(api: httpx.Client, page: Any, tensor: str) -> np.ndarray:
-    """A tensor of the session that the page came to, as the server has it."""
-    page.wait_for_url(re.compile("session="))
-    session = re.search(r"session=(\w+)", page.url)
-    assert session
-    state = api.get(f"/v1/sessions/{session[1]}/memory").json()["state"]
-    (found,) = (part for part in state if part["name"] == tensor)
-    return np.array(found["data"]).reshape(found["dims"])
-
-
-def test_a_program_adds_two_numbers_on_its_pad(visit: Visit, api: httpx.Client):
-    page = visit.open()
-    page.click("[data-demo=carry] a")
-    pad = shown(api, page, "pad")
-    assert number_on(pad[3]) == 221 and pad[0, -2:].tolist() == [9, 6]
-    page.wait_for_selector("#play")
-    page.fill("[data-name=first]", "7")
-    page.fill("[data-name=second]", "1x")
-    page.click("#step")
-    page.wait_for_selector("#say.shown >> text=Expected numbers of digits alone.")
-    page.fill("[data-name=second]", "15")
-    page.click("#step")
-    wait_for(page, "of 65")
-    pad = shown(api, page, "pad")
-    assert [pad[0, -2:].tolist(), pad[1, -2:].tolist()] == [[-1, 7], [1, 5]]
-    visit.shot("added")
-
-
-def test_a_machine_follows_a_pointer_on_its_tape(visit: Visit, api: httpx.Client):
-    page = visit.open()
-    page.click("[data-demo=circuit] a")
-    assert decode(shown(api, page, "tape"))[:6] == [9, 7, 1, 4, 9, 2]
-    page.wait_for_selector("#play")
-    assert page.input_value("#numbers") == "1"
-    visit.shot("pointer")
-
-
 def test_a_row_is_stepped_by_hand(visit: Visit, api: httpx.Client):
     page = visit.open()
     page.click("[data-model=copy] button")
     page.wait_for_selector("#step")
     wait_for(page, "no rows yet")
-    assert memory_shown(page).startswith("Memory: 20 by 128 numbers")
+    page.wait_for_selector(".present canvas[aria-label^='Memory: 20 by 128 numbers']")
     page.get_by_role("button", name="bit 2", exact=True).click()
     page.get_by_role("button", name="delimiter").click()
     page.click("#step")
@@ -285,6 +266,90 @@ def test_what_others_step_shows_at_once(visit: Visit, api: httpx.Client, copied:
     wait_for(page, "row 16 of 16")
 
 
+def test_paused_it_stands_still_while_others_step(visit: Visit, api: httpx.Client, copied: str):
+    step(api, f"/v1/sessions/{copied}", READ[:1] * 600).raise_for_status()
+    visit.page.emulate_media(reduced_motion="no-preference")  # or it plays two rows a second
+    page = visit.open(f"#session={copied}")
+    wait_for(page, "row 613 of 613")
+    wait_for(page, "· live", ".facts")
+    scrub(page, 0)
+    page.select_option(".player select", "30")
+    page.click("#play")
+    wait_for(page, "Pause", "#play")
+    page.wait_for_function(
+        "() => Number(/row (\\d+) /.exec(document.querySelector('.where').textContent)[1]) > 3"
+    )
+    page.click("#play")
+    wait_for(page, "Play", "#play")
+    stood = where(page).split(" of ")[0]
+    for more in range(1, 11):  # each takes longer than a row that is played
+        step(api, f"/v1/sessions/{copied}", READ[:1]).raise_for_status()
+        wait_for(page, f" of {613 + more} ")
+        assert where(page).startswith(f"{stood} of ")
+    page.click("#play")
+    page.wait_for_function(
+        "stood => !document.querySelector('.where').textContent.startsWith(stood)", arg=stood
+    )
+
+
+def test_what_has_not_come_yet_is_said_so_and_what_was_told_last_stays(
+    visit: Visit, api: httpx.Client, copied: str
+):
+    page = visit.open(f"#session={copied}")
+    wait_for(page, "row 13 of 13")
+    wait_for(page, "· live", ".facts")
+    page.wait_for_selector(".present canvas[aria-label*='After step 13.']")
+    wait_for(page, "The write head is on slot", ".words")
+    weights = page.locator("figure", has=page.get_by_text("Read weights", exact=True)).first
+    weights.locator("summary").click()
+    weights.locator("tbody tr").nth(12).wait_for(state="attached")
+    assert "not loaded yet" not in weights.inner_text()
+    held: list[Any] = []
+    page.route(re.compile("/(trace|explain)[?]"), lambda route: held.append(route))
+    step(api, f"/v1/sessions/{copied}", WRITE[:2]).raise_for_status()
+    wait_for(page, "row 15 of 15")
+    wait_for(page, "Of step 13, the newest that was looked at.", ".words")
+    assert "After step 13." in memory_shown(page)
+    label = weights.locator("canvas.heat").get_attribute("aria-label")
+    assert "2 of 15 columns not loaded yet." in label
+    lines = weights.locator("tbody tr").all_inner_texts()
+    assert [line.split("\t")[1] for line in lines[13:]] == ["not loaded yet"] * 2
+    until(lambda: page.evaluate("1") and held)
+    page.unroute_all(behavior="ignoreErrors")  # which lets go of what was held
+    page.wait_for_selector(".present canvas[aria-label*='After step 15.']")
+    page.wait_for_selector(
+        "figure canvas[aria-label^='Read weights: ']:not([aria-label*='loaded'])"
+    )
+
+
+def test_looks_that_nobody_asked_for_take_a_twenty_fifth_of_the_time(visit: Visit):
+    page = visit.open()
+    looks = page.evaluate(
+        """async () => {
+          const { Pace } = await import("/explorer/js/lane.js");
+          const told = [];
+          for (const took of [10, 400, 3000]) {
+            let now = 0;
+            const pace = new Pace(() => now);
+            let [spent, count, longest] = [0, 0, 0];
+            while (now < 600_000) {
+              const left = pace.left();
+              longest = Math.max(longest, left);
+              now += left;
+              await pace.counted(async () => { now += took; })();
+              spent += took;
+              count += 1;
+            }
+            told.push({ took, share: (spent - took - 100) / now, count, longest });
+          }
+          return told;
+        }"""
+    )
+    assert all(one["share"] <= 1 / 25 for one in looks), looks
+    assert looks[0]["longest"] == 300 and looks[0]["count"] > 1900, "those that cost little come"
+    assert looks[1]["count"] >= 60 and looks[2]["count"] >= 8, "and none is put off for ever"
+
+
 def test_it_is_said_why_the_heads_are_where_they_are(visit: Visit, api: httpx.Client, copied: str):
     page = visit.open(f"#session={copied}")
     wait_for(page, "row 13 of 13")
@@ -292,8 +357,10 @@ def test_it_is_said_why_the_heads_are_where_they_are(visit: Visit, api: httpx.Cl
     told = api.get(f"/v1/sessions/{copied}/explain").json()["rows"][9]
     for head in told["heads"]:
         wait_for(page, f"The {head['kind']} head is on slot {head['slot']}", ".words")
+    wait_for(page, "Over steps 1 to 13", "[aria-labelledby=words-title]")
     said = page.inner_text(".words >> nth=0")
-    assert "What it reads was written 6 rows ago." in said or told["heads"][1]["age"] != 6
+    age = next(head["age"] for head in told["heads"] if head["kind"] == "read")
+    assert f"What it reads was written {age} rows ago." in said
     assert "Slots nearest to its key" in said
 
 
@@ -308,11 +375,16 @@ def test_a_session_is_rewound_for_real_and_that_undone(
     page.wait_for_selector("#say.shown >> text=Rewound to step 9")
     assert api.get(f"/v1/sessions/{copied}").json()["step"] == 9
     wait_for(page, "back to step 9", ".marks")
+    wait_for(page, "step 9 · row 9 of 13")  # where the session stands
     scrub(page, 11)
     wait_for(page, "(left behind by going back)")
     visit.shot("rewound")
     page.click("#say >> text=Undo")
     until(lambda: api.get(f"/v1/sessions/{copied}").json()["step"] == 13)
+    wait_for(page, "step 13 · row 13 of 13")
+    scrub(page, 11)
+    wait_for(page, "step 12 ")
+    assert "left behind" not in where(page)
 
 
 def test_a_fork_goes_its_own_way_and_the_difference_is_drawn(
@@ -349,28 +421,63 @@ def test_figures_are_saved_as_png_and_svg_and_the_trace_as_json(
     page = visit.open(f"#session={copied}")
     wait_for(page, "row 13 of 13")
     page.wait_for_selector(".present canvas[aria-label*='After step 13.']")
-
-    def saved(selector: str) -> Path:
-        with page.expect_download() as coming:
-            page.click(selector)
-        path = tmp_path / coming.value.suggested_filename
-        coming.value.save_as(path)
-        return path
-
-    picture = saved("[aria-label='Memory: save as PNG']")
+    picture = saved(page, "[aria-label='Memory: save as PNG']", tmp_path)
     data = picture.read_bytes()
     assert picture.name == "memory.png" and data.startswith(PNG) and len(data) > 5000
     assert int.from_bytes(data[16:20]) == 1920, "wide enough for a slide"
-    drawn = saved("[aria-label='Inputs: save as SVG']").read_text()
-    cells = ElementTree.fromstring(drawn).iter("{http://www.w3.org/2000/svg}rect")
+    drawn = saved(page, "[aria-label='Inputs: save as SVG']", tmp_path).read_text()
+    cells = ElementTree.fromstring(drawn).iter(f"{SVG}rect")
     assert len({cell.get("fill") for cell in cells}) >= 3, "the ground, zeros and ones"
-    trace = json.loads(saved("#take-trace").read_text())
+    trace = json.loads(saved(page, "#take-trace", tmp_path).read_text())
     assert (trace["step"], len(trace["revisions"])) == (1, 13)
     assert {t["name"] for t in trace["trace"]} >= {"read_key", "write_erase"}
 
 
-def test_a_session_that_is_not_there_is_said_so(visit: Visit):
-    visit.page.goto(f"{visit.url}/explorer#session=nobody")
-    visit.page.wait_for_selector("text=This cannot be shown")
-    assert "nobody" in visit.page.inner_text("main")
-    visit.wrong = [said for said in visit.wrong if "404" not in said]  # the browser logs it
+def test_lines_of_single_numbers_are_saved_as_png_and_svg(
+    visit: Visit, api: httpx.Client, copied: str, tmp_path: Path
+):
+    page = visit.open(f"#session={copied}")
+    wait_for(page, "row 13 of 13")
+    page.click(".more > summary")
+    told = {t["name"]: t["data"] for t in api.get(f"/v1/sessions/{copied}/trace").json()["trace"]}
+    title = "One number a row: gates, strengths, sharpness"
+    figure = page.locator("figure", has=page.get_by_text(title, exact=True))
+    figure.locator("details summary").click()
+    page.wait_for_function(
+        "place => !place.textContent.includes('not loaded yet')",
+        arg=figure.locator("details tbody").element_handle(),
+    )
+    names = figure.locator("details th[scope=col]").all_inner_texts()[1:]
+    label = figure.locator(".lines").get_attribute("aria-label")
+    assert label.startswith(f"{title}: {len(names)} lines over steps 1 to 13. At step 13: ")
+    assert all(f"{name} " in label for name in names)
+    drawn = ElementTree.fromstring(
+        saved(page, f"[aria-label='{title}: save as SVG']", tmp_path).read_text()
+    )
+    texts = [text.text for text in drawn.iter(f"{SVG}text")]
+    assert texts[0] == title and set(names) < set(texts)
+    lines = [line.get("points", "").split() for line in drawn.iter(f"{SVG}polyline")]
+    lines = [[float(point.split(",")[1]) for point in line] for line in lines if len(line) == 13]
+    assert len(lines) == len(names)
+    gate = lines[names.index("Gates: write gate")]
+    assert abs(np.corrcoef(gate, told["write_gate"])[0, 1]) > 0.999
+    picture = saved(page, f"[aria-label='{title}: save as PNG']", tmp_path).read_bytes()
+    assert picture.startswith(PNG) and int.from_bytes(picture[16:20]) == 1920
+    assert {"0,114,178", "230,159,0"} <= colours_of(page, picture), "of the first two lines"
+
+
+def colours_of(page: Any, picture: bytes) -> set[str]:
+    """The colours of a PNG's pixels, as the browser decodes it."""
+    found = page.evaluate(
+        """async (bytes) => {
+          const image = await createImageBitmap(new Blob([new Uint8Array(bytes)]));
+          const context = new OffscreenCanvas(image.width, image.height).getContext("2d");
+          context.drawImage(image, 0, 0);
+          const { data } = context.getImageData(0, 0, image.width, image.height);
+          const found = new Set();
+          for (let at = 0; at < data.length; at += 4) found.add(data.slice(at, at + 3).join());
+          return [...found];
+        }""",
+        list(picture),
+    )
+    return set(found)

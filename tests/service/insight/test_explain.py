@@ -139,6 +139,16 @@ def test_a_writers_key_is_compared_with_the_memory_before_its_write():
     assert (nearest[1][0].slot, nearest[1][0].cosine) == (1, pytest.approx(1.0))
 
 
+def test_of_a_key_behind_a_mask_only_the_parts_that_it_lets_through_are_compared():
+    # After row 1 slot 1 holds (3, 4, 0) and slot 2 twice (0, 3, 4).
+    key = of_heads("read_key", "key", [[3, 9, 4]] * 4)
+    mask = of_heads("read_mask", "other", [[1, 0, 0], [0, 0, 1], [1, 1, 1], [1, 1, 1]])
+    nearest = column(run(key, mask), "read", "nearest")
+    assert (nearest[0][0].slot, nearest[0][0].cosine) == (1, pytest.approx(1.0))
+    assert (nearest[1][0].slot, nearest[1][0].cosine) == (2, pytest.approx(1.0))
+    assert nearest[1][1].cosine == pytest.approx(0.0), "of slot 1 that part is empty"
+
+
 def test_what_is_erased_is_a_mean_and_what_is_added_a_length():
     erase = of_heads("write_erase", "erase", [[0.0, 0.5, 1.0]] * 4)
     add = of_heads("write_add", "add", [[3.0, 0.0, 4.0]] * 4)
@@ -176,3 +186,34 @@ def test_a_model_without_a_memory_is_explained_by_what_moved_alone():
     found = run(state=[tensor("hidden", "controller", np.eye(5, 6))])
     assert [row.heads for row in found.rows] == [[], [], [], []]
     assert [row.moved[0].by for row in found.rows] == [2.0] * 4
+
+
+def test_a_writer_without_a_key_goes_to_what_was_read_or_to_a_free_slot():
+    found = run(
+        of_heads("write_gate", "gate", [[0.9], [0.2], [0.6], [0.5]]),
+        of_heads("read_key", "key", [[1.0, 0.0, 0.0]] * 4),
+    )
+    assert column(found, "write", "way") == ["reread", "allocation", "reread", "allocation"]
+    assert column(found, "write", "gate") == pytest.approx([0.9, 0.8, 0.6, 0.5])
+    assert column(found, "read", "way") == ["content"] * 4
+
+
+def test_of_a_stack_it_is_told_what_was_called_what_returned_and_what_is_on_it():
+    depth = tensor("depth", "counter", [[1], [2], [2], [1], [0]])
+    programs = tensor("programs", "stack", [[5, 0, 0], [5, 6, 0], [5, 6, 0], [5, 6, 0], [5, 6, 0]])
+    arguments = np.zeros((5, 3, 2))
+    arguments[1:, 1] = (8, 9)
+    state = [depth, programs, tensor("arguments", "stack", arguments)]
+    chosen = tensor("chosen", "program", [[1.0], [2.0], [3.0], [4.0]])
+    found = [
+        row.calls for row in run(chosen, tensor("other", "key", [[0.0]] * 4), state=state).rows
+    ]
+    calls = [one for one in found if one is not None]
+    assert [one.did for one in calls] == ["called", "stayed", "returned", "returned"]
+    main, called = [5, 0, 0], [6, 8, 9]
+    assert [one.stack for one in calls] == [[main, called], [main, called], [main], []]
+    assert [one.told for one in calls] == [{"chosen": [number]} for number in (1, 2, 3, 4)]
+
+
+def test_without_a_stack_no_calls_are_told():
+    assert [row.calls for row in run().rows] == [None] * 4

@@ -50,6 +50,7 @@ def options_of(argv: Sequence[str]) -> argparse.Namespace:
     add("--start", default="", metavar="ENTRY", help="begin with its weights where they fit")
     add("--data", default="", metavar="FOLDER", help="few-shot: of Omniglot; None: the small sets")
     add("--resume", action="store_true", help="continue exactly from OUT/checkpoint.pt")
+    add("--population", type=int, default=0, help="networks side by side, the best kept; 0: one")
     add("--steps", type=int, default=20_000, help="optimiser steps")
     add("--batch", type=int, default=32, help="sequences a step")
     add("--compile", choices=("auto", "on", "off"), default="auto", help="the step")

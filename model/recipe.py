@@ -32,6 +32,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     seed: int = 1
     start: str = ""  # folder of an entry whose weights are taken over where they fit
+    population: int = 0  # networks trained side by side, of which the best is kept; 0: one alone
     steps: int = 20_000
     batch: int = 32
     optimizer: Literal["adam", "rmsprop"] = "adam"
@@ -70,6 +71,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
         intervals = ("checkpoint_every", "log_every", "threads", "test_sequences")
         for field in (*counts, *intervals):
             _require(field, getattr(self, field) >= 1, "at least 1", getattr(self, field))
+        several = self.population == 0 or self.population >= 2
+        _require("population", several, "0, or at least 2", self.population)
         _require("patience", self.patience >= 0, "at least 0", self.patience)
         _require("test_within", self.test_within >= 0, "at least 0", self.test_within)
         _require("clip", self.clip > 0, "above 0", self.clip)
@@ -88,20 +91,19 @@ def _require(field: str, holds: bool, expected: str, got: float) -> None:
         raise ValueError(f"{field} must be {expected}, got {got}")
 
 
-def make_optimizer(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:
-    """The recipe's optimizer over the network's parameters.
+def make_optimizer(recipe: Recipe, *networks: nn.Module) -> torch.optim.Optimizer:
+    """The recipe's optimizer over the networks' parameters, a group for each network.
 
     RMSProp is in the form of Graves 2013 as the public implementations run it: decay 0.95 of
     the mean square, momentum 0.9. Weight decay is decoupled (AdamW) for Adam.
     """
     rate, decay = recipe.learning_rate, recipe.weight_decay
+    groups = [{"params": list(network.parameters())} for network in networks]
     if recipe.optimizer == "rmsprop":
-        return torch.optim.RMSprop(
-            network.parameters(), rate, alpha=0.95, momentum=0.9, weight_decay=decay
-        )
+        return torch.optim.RMSprop(groups, rate, alpha=0.95, momentum=0.9, weight_decay=decay)
     if decay:
-        return torch.optim.AdamW(network.parameters(), rate, weight_decay=decay)
-    return torch.optim.Adam(network.parameters(), rate)
+        return torch.optim.AdamW(groups, rate, weight_decay=decay)
+    return torch.optim.Adam(groups, rate)
 
 
 def learning_rate_at(recipe: Recipe, step: int) -> float:

@@ -15,6 +15,7 @@ from model.entry import make_card, write_entry
 from model.evaluation import evaluate
 from model.families import load
 from model.metrics import MetricsLog
+from model.population import Population
 from model.recipe import Recipe, check_same, learning_rate_at
 from model.trainer import Candidate, Trainer
 
@@ -40,7 +41,7 @@ class Run:
         self.recipe = recipe
         self.folder = Path(recipe.out)
         self.checkpoint = checkpoint_of(recipe)
-        self.trainer = Trainer(recipe, say)
+        self.trainer = (Population if recipe.population else Trainer)(recipe, say)
         self.seconds = time.perf_counter() - began  # compiling counts
         self.stop = False
 
@@ -90,6 +91,7 @@ class Run:
             "chosen": msgspec.to_builtins(best),
             "chosen_by": "fewest wrong bits, then least cross-entropy, summed over validation "
             "sequences (of the training lengths and of select_lengths) that no test uses",
+            **trainer.told(),
         }
         card = make_card(self.recipe, trainer.task, command, {}, told)
         write_entry(self.folder, card, trainer.best_weights)

@@ -1,7 +1,7 @@
 """One training run over time: a step, an evaluation, and the state that continues it exactly."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -30,7 +30,7 @@ WINDOW = ("loss", "wrong_bits", "cross_entropy_bits", "gradient_norm")
 class Candidate(msgspec.Struct, frozen=True):
     """What one set of weights made of the validation sets; wrong bits are a sequence's mean."""
 
-    weights: str  # "last" or "average"
+    weights: str  # "last" or "average", or which machine of a population
     step: int
     wrong_bits: float  # at the lengths of training
     cross_entropy_bits: float
@@ -101,6 +101,9 @@ class Trainer:
         kept = [("last", self.network)]
         if self.average is not None:
             kept.append(("average", self.average))
+        return self._keep(kept)
+
+    def _keep(self, kept: Sequence[tuple[str, nn.Module]]) -> list[Candidate]:
         candidates = [self._measure(name, network) for name, network in kept]
         for candidate, (_, network) in zip(candidates, kept, strict=True):
             if self.best is None or candidate.score < self.best.score:
@@ -122,6 +125,10 @@ class Trainer:
         """All steps made, or solved for as many evaluations in a row as patience asks."""
         patient = 0 < self.recipe.patience <= self.streak
         return patient or self.step >= self.recipe.steps
+
+    def told(self) -> dict[str, Any]:
+        """What a card tells of the training besides."""
+        return {}
 
     def drain_window(self) -> dict[str, float]:
         """Means over the steps since the last call, by name."""

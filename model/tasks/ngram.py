@@ -55,8 +55,8 @@ class NGram(msgspec.Struct, frozen=True):
 
     @property
     def stages(self) -> tuple[Task, ...]:
-        """No easier ones."""
-        return (self,)
+        """Contexts of one bit, of two, and so on, up to the whole."""
+        return tuple(msgspec.structs.replace(self, order=n) for n in range(2, self.order + 1))
 
     def sample(self, generator: Generator, batch: int) -> Batch:
         """Sequences of `bits` bits."""

@@ -278,12 +278,18 @@ def _to_every_replica(client: httpx.Client) -> dict[str, httpx.Response]:
 
 
 def _two_replicas(client: httpx.Client) -> tuple[str, str]:
-    """Two values of X-Session-Id that lead to different replicas: each front draws the beginning
-    of the request ids that it gives."""
+    """Two values of X-Session-Id that lead to different replicas, once the router has all three:
+    it looks after them itself, so it may find one that is back later than Prometheus does."""
     fronts: dict[str, str] = {}
-    for session, answer in _to_every_replica(client).items():
-        fronts.setdefault(answer.headers["x-request-id"].split("-")[0], session)
-    assert len(fronts) == 3, fronts
+
+    def all_found() -> bool:
+        # Each front draws the beginning of the request ids that it gives.
+        answers = _to_every_replica(client).items()
+        fronts.clear()
+        fronts.update((a.headers["x-request-id"].split("-")[0], name) for name, a in answers)
+        return len(fronts) == 3
+
+    until(all_found, READY_S)
     here, elsewhere, _ = fronts.values()
     return here, elsewhere
 

@@ -51,3 +51,13 @@ def test_a_restored_curriculum_goes_on_where_it_was() -> None:
     assert longest(second) == 10
     second.note(0.1)
     assert longest(second) == 20
+
+
+def test_the_best_of_a_population_decides() -> None:
+    curriculum = Curriculum(Copy(), 0.25, mixed=False)
+    for step in range(STAGE_STEPS):  # each is low now and then, none in the mean
+        curriculum.note(*((0.1, 0.5) if step % 2 else (0.5, 0.1)))
+    assert longest(curriculum) == 5
+    for _ in range(STAGE_STEPS):
+        curriculum.note(0.9, 0.2)
+    assert longest(curriculum) == 10

@@ -94,3 +94,7 @@ def test_fewer_bits_than_the_order_are_refused() -> None:
 def test_the_data_of_seed_one_never_changes() -> None:
     targets = NGram().sample(seeded(1), 2).targets[0, :12, 0]
     assert targets.tolist() == [1, 1, 1, 0, 1, 1, 1, 0, 0, 0, 0, 1]
+
+
+def test_stages_grow_in_the_bits_that_count() -> None:
+    assert [getattr(stage, "order") for stage in NGram(order=4).stages] == [2, 3, 4]  # noqa: B009

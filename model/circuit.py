@@ -55,7 +55,8 @@ def run(circuit: Circuit, registers: Tensor, tape: Tensor) -> tuple[Tensor, Tens
     """One pass through all modules: o_i = m_i(v^T a_i, v^T b_i), then r_i' = v^T c_i.
 
     registers: (B, R, M), tape: (B, M, M). Returns both as they are afterwards. READ sees the tape
-    before this step's WRITE, which gives 0.
+    before this step's WRITE, which gives 0. Registers are made to sum to 1: a module of two
+    arguments multiplies their sums, so what rounding adds to a sum is squared again and again.
     """
     values, used = [registers], 0
     constants = [constant(registers[:, 0], value) for value in (0, 1, 2)]
@@ -77,4 +78,5 @@ def run(circuit: Circuit, registers: Tensor, tape: Tensor) -> tuple[Tensor, Tens
         else:
             output = BINARY[module.name](*arguments)
         values.append(output.unsqueeze(1))
-    return torch.bmm(circuit.sources, torch.cat(values, dim=1)), tape
+    following = torch.bmm(circuit.sources, torch.cat(values, dim=1))
+    return following / following.sum(dim=2, keepdim=True), tape

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.circuit import ARGUMENTS, allowed, choose, run
+from model.circuit import ARGUMENTS, Circuit, allowed, choose, run
 from model.modules14 import MODULES
 from tests.model import slow_nram
 
@@ -77,3 +77,18 @@ def test_the_gradient_of_a_whole_step_is_right() -> None:
         return *run(chosen, held, cells), entropy
 
     assert torch.autograd.gradcheck(step, (*inputs[:2], inputs[2].requires_grad_()), fast_mode=True)
+
+
+def test_what_rounding_adds_to_a_sum_does_not_grow_from_step_to_step() -> None:
+    """A register that is its own double in each step: its sum would square itself, 30 times."""
+    values = R + len(MODULES)
+    add = R + [module.name for module in MODULES].index("ADD")
+    sources = torch.zeros(B, R, values)
+    sources[:, :, add] = 1
+    arguments = torch.zeros(B, ARGUMENTS, values)
+    arguments[:, :, 0] = 1
+    registers, tape = (part.float() for part in machine())
+    registers = registers * (1 + 1e-6)
+    for _ in range(30):
+        registers, _ = run(Circuit(arguments, sources), registers, tape)
+    torch.testing.assert_close(registers.sum(dim=2), torch.ones(B, R))

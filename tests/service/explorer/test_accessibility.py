@@ -59,6 +59,18 @@ def test_axe_finds_nothing_serious(visit: Visit, session: str, place: str, schem
     assert findings(page) == []
 
 
+def test_axe_finds_nothing_serious_where_two_are_compared(
+    explored: Server, visit: Visit, session: str
+):
+    with explored.client() as client:
+        fork = client.post(f"/v1/sessions/{session}/fork", json={}).raise_for_status().json()["id"]
+        for one, rows in ((session, WRITE[:3]), (fork, WRITE[1:4])):
+            step(client, f"/v1/sessions/{one}", rows).raise_for_status()
+    page = visit.open(f"#session={fork}&compare={session}")
+    wait_for(page, "differ by up to", "#difference")
+    assert findings(page) == []
+
+
 def test_axe_is_at_work(visit: Visit):
     page = visit.open()
     page.evaluate("document.querySelector('main').append(document.createElement('button'))")
@@ -122,6 +134,7 @@ def test_a_server_with_keys_is_asked_with_one_that_is_kept_in_the_tab(browser: A
         page.fill("#key", "ntm_wrong_key")
         page.click("dialog button")
         page.wait_for_selector("dialog >> text=The last one is unknown")
+        assert findings(page) == []
         page.fill("#key", key)
         page.click("dialog button")
         page.click("[data-model=copy] button")

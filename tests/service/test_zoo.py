@@ -16,6 +16,7 @@ from model.npi_numbers import digits_of, number_on, pad_of, ticks
 from model.tape import decode, encode
 from model.tasks import make_task
 from model.tasks.few_shot import FewShot
+from model.tasks.tape_task import TapeTask
 from service.settings import ZOO
 from tests.service.serving import Server, served
 
@@ -132,18 +133,29 @@ def test_a_session_names_drawings_of_alphabets_that_no_training_had(server: Serv
     assert sum(later) / len(later) > 0.8
 
 
-def test_a_session_turns_an_array_round_by_a_program_that_it_has_learned(server: Server) -> None:
-    values, integers = [3, 1, 4, 1, 5, 9, 2], 64
-    tape = encode([len(values) + 1, *values], integers, integers)
+ARRAY = [3, 1, 4, 1, 5, 9, 2]
+BEHIND = len(ARRAY) + 1
+TAPES = {  # as they are given, and as they should be
+    "increment": (ARRAY, [value + 1 for value in ARRAY]),
+    "reverse": ([BEHIND, *ARRAY], [BEHIND, *ARRAY, *reversed(ARRAY)]),
+}
+
+
+@pytest.mark.parametrize("name", TAPES)
+def test_a_session_changes_its_tape_by_a_program_that_it_has_learned(
+    server: Server, name: str
+) -> None:
+    (given, right), integers = TAPES[name], 64
+    rows = [[1]] * cast(TapeTask, make_task(name)).problem.steps(len(ARRAY))
+    tape = encode(given, integers, integers)
     with server.client() as client:
-        made = client.post("/v1/models/reverse/sessions", json={"state": {"tape": tape.tolist()}})
+        made = client.post(f"/v1/models/{name}/sessions", json={"state": {"tape": tape.tolist()}})
         assert made.status_code == 201, made.text
         path = f"/v1/sessions/{made.json()['id']}"
-        client.post(f"{path}/steps", json={"inputs": [[1]] * (len(values) + 4)}).raise_for_status()
+        client.post(f"{path}/steps", json={"inputs": rows}).raise_for_status()
         state = client.get(f"{path}/memory").json()["state"]
     held = next(np.array(tensor["data"]) for tensor in state if tensor["name"] == "tape")
-    turned = [len(values) + 1, *values, *reversed(values)]
-    assert decode(held) == turned + [0] * (integers - len(turned))
+    assert decode(held) == right + [0] * (integers - len(right))
 
 
 def test_a_session_with_a_sparse_memory_recalls_the_item_after_the_one_asked_for(
@@ -154,3 +166,10 @@ def test_a_session_with_a_sparse_memory_recalls_the_item_after_the_one_asked_for
     answers = answered(server, "associative-recall-sam", batch.inputs)
     wrong = (answers.round() != batch.targets)[batch.mask]
     assert wrong.sum() <= 1 and len(wrong) == 6 * 3
+
+
+def test_a_session_repeats_what_it_is_shown_as_often_as_it_is_told(server: Server) -> None:
+    batch = make_task("repeat-copy").at_length(torch.Generator().manual_seed(3), 4, 5)
+    answers = answered(server, "repeat-copy", batch.inputs)
+    wrong = (answers.round() != batch.targets)[batch.mask]
+    assert wrong.sum() <= 1 and len(wrong) >= 4 * 5

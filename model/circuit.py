@@ -14,6 +14,7 @@ from model.modules14 import BINARY, CONSTANTS, MODULES, UNARY, constant, read, w
 
 ARGUMENTS = sum(module.arguments for module in MODULES)  # choices the modules need, all together
 NEVER = -1e9  # a logit that no softmax gives any weight
+SMALLEST = 1e-30  # of a register's sum: one of zeros, which a client may send, stays so
 
 
 class Circuit(NamedTuple):
@@ -79,4 +80,5 @@ def run(circuit: Circuit, registers: Tensor, tape: Tensor) -> tuple[Tensor, Tens
             output = BINARY[module.name](*arguments)
         values.append(output.unsqueeze(1))
     following = torch.bmm(circuit.sources, torch.cat(values, dim=1))
-    return following / following.sum(dim=2, keepdim=True), tape
+    sums = following.sum(dim=2, keepdim=True).clamp(min=SMALLEST)
+    return following / sums, tape

@@ -92,3 +92,9 @@ def test_what_rounding_adds_to_a_sum_does_not_grow_from_step_to_step() -> None:
     for _ in range(30):
         registers, _ = run(Circuit(arguments, sources), registers, tape)
     torch.testing.assert_close(registers.sum(dim=2), torch.ones(B, R))
+
+
+def test_registers_of_zeros_give_numbers() -> None:
+    chosen, _ = choose(logits(), allowed(R), discrete=True)
+    for part in run(chosen, torch.zeros(B, R, M).double(), torch.zeros(B, M, M).double()):
+        assert torch.isfinite(part).all()

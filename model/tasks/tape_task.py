@@ -14,7 +14,9 @@ from model.tasks.tape_problems import PROBLEMS, Problem
 from model.tasks.task import Batch, BegunBatch, Measured, Measures, Task
 
 LEAST = 1e-6  # a probability below counts as this: no logarithm without end
-SPARE = 3  # fewer than so many integers more than a tape needs cells, drawn for each batch
+# Fewer than so many integers more than a tape needs cells, drawn for each batch. With up to 2 a
+# machine learned to copy that left a number where its own copy would come, and on no longer tape.
+SPARE = 9
 WHEN = 1.0  # what a nat of when to halt counts in the entropy, beside a nat of a choice
 # What a cell that shall stay as it is counts in the loss, beside one that is to be changed. Where
 # all count alike, a write past the end of an array costs what an element brings: then a loop over
@@ -104,7 +106,7 @@ class TapeTask(msgspec.Struct, frozen=True):
         return self.at_length(generator, batch, size if kind < 0.35 else top)
 
     def at_length(self, generator: Generator, batch: int, length: int) -> Batch:
-        """`batch` tapes of `length` elements and as many integers as cells, or up to 2 more.
+        """`batch` tapes of `length` elements and as many integers as cells, or up to 8 more.
 
         Returns inputs (B, T, 1), each a step; targets (B, T, 2, M), the same in each row: the right
         values, and 1 where a cell is what the problem is about; the first tape (B, M, M).

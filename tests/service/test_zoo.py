@@ -137,6 +137,7 @@ ARRAY = [3, 1, 4, 1, 5, 9, 2]
 BEHIND = len(ARRAY) + 1
 TAPES = {  # as they are given, and as they should be
     "increment": (ARRAY, [value + 1 for value in ARRAY]),
+    "tape-copy": ([BEHIND, *ARRAY], [BEHIND, *ARRAY, *ARRAY]),
     "reverse": ([BEHIND, *ARRAY], [BEHIND, *ARRAY, *reversed(ARRAY)]),
 }
 

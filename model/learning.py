@@ -39,3 +39,21 @@ def convergence(runs: Mapping[str, Sequence[tuple[float, float]]]) -> dict[str, 
         "median": statistics.median(solved) if solved else None,
         "range": [solved[0], solved[-1]] if solved else None,
     }
+
+
+def transfer(found: Mapping[str, float | None], starts: Mapping[str, str]) -> dict[str, Any]:
+    """What it brought to begin with another entry's weights, by run.
+
+    found: sequences to solve, by run; starts: the entry that a run began with, "" for none. Each
+    run that began with one: with which, its sequences, and their part of the median of those from
+    scratch; None where there is none to compare with, or where it never solved the task.
+    """
+    scratch = [count for run, count in found.items() if not starts[run] and count is not None]
+    usual = statistics.median(scratch) if scratch else None
+    told: dict[str, Any] = {}
+    for run, start in starts.items():
+        count = found[run]
+        if start:
+            part = round(count / usual, 6) if count is not None and usual else None
+            told[run] = {"start": start, "sequences_to_solve": count, "to_from_scratch": part}
+    return told

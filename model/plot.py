@@ -13,8 +13,8 @@ from torch import Generator
 from model import algorithm, analysis, figures, program
 from model.episodes import Episodes, record
 from model.evaluation import ZOO, evaluate
-from model.families import Card, Network, load
-from model.learning import convergence, learning_curve
+from model.families import CARD, Card, Network, load
+from model.learning import convergence, learning_curve, transfer
 from model.nram import NRAM
 from model.options import parse_lengths
 from model.scaling import step_costs
@@ -149,7 +149,14 @@ def draw_learning(entries: Sequence[Path], task: str, out: Path) -> dict[str, An
     if len(runs) > 1:
         figures.save(figures.spread(runs, "sequences", label), out, "seeds")
     figures.save(figure, out, "learning")
-    return convergence(runs)
+    found = convergence(runs)
+    starts = {entry.name: _start_of(entry) for entry in entries if entry.name in runs}
+    return found | {"transfer": transfer(found["sequences_to_solve"], starts)}
+
+
+def _start_of(entry: Path) -> str:
+    """The entry that a run began with; "" for none."""
+    return json.loads((entry / CARD).read_bytes()).get("training", {}).get("start", "")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -62,7 +62,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     checkpoint_every: int = 500  # steps
     log_every: int = 100  # steps
     tensorboard: bool = False  # also an event file in out/tensorboard
-    compile: Literal["auto", "on", "off"] = "auto"
+    compile: Literal["auto", "on", "off", "graphs"] = "auto"
     device: str = "cpu"
     threads: int = 1
 
@@ -82,6 +82,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
         _require("write_cost", self.write_cost >= 0, "at least 0", self.write_cost)
         _require("curriculum", self.curriculum >= 0, "at least 0", self.curriculum)
         _require("ema", 0 <= self.ema < 1, "at least 0 and below 1", self.ema)
+        if self.compile == "graphs" and not self.device.startswith("cuda"):
+            raise ValueError(f"compile: graphs are a CUDA device's, got device {self.device!r}")
         in_range = 0 <= self.seed < VALIDATION_SEED
         _require("seed", in_range, f"at least 0 and below {VALIDATION_SEED}", self.seed)
 

@@ -14,7 +14,7 @@ from model.tasks.task import Batch, Judged, Task
 
 Step = Callable[[Tensor, Any], tuple[Tensor, Any]]
 View = Callable[[Tensor, Any, int], Tensor]  # y, the state after the row, the row's number
-Compile = Literal["auto", "on", "off"]
+Compile = Literal["auto", "on", "off", "graphs"]
 
 
 @runtime_checkable
@@ -110,14 +110,15 @@ class TrainingStep:
     """A network's step for batches of B rows, compiled, or eager where that does not work.
 
     mode "auto" compiles where a C++ compiler is and goes on eagerly, with a notice, where
-    compiling fails; "on" raises what the compiler raises instead; "off" never compiles, and so does
-    a network that is taught otherwise.
+    compiling fails; "on" raises what the compiler raises instead; "graphs" is "on" with every call
+    replayed as a CUDA graph; "off" never compiles, and so does a network that is taught otherwise.
     """
 
     def __init__(
         self, network: Network, batch: int, mode: Compile, notify: Callable[[str], None]
     ) -> None:
         self.run: Step = network.step
+        self.graphs = mode == "graphs"
         if mode == "off" or isinstance(network, Taught):
             return
         if mode == "auto" and not find_compiler():
@@ -125,25 +126,32 @@ class TrainingStep:
             return
         notify("compiling the step: up to some minutes at first, then cached")
         try:
-            self.run = compile_step(network, batch)
+            self.run = compile_step(network, batch, self.graphs)
         except Exception as error:  # the compiler's errors share no base class
-            if mode == "on":
+            if mode != "auto":
                 raise
             reason = (str(error).splitlines() or [""])[0] or type(error).__name__
             notify(f"compiling failed ({reason}): training runs eagerly, which is slower")
+
+    def begin(self) -> None:
+        """Call it before the first row of a batch: graphs may use the last batch's memory again."""
+        if self.graphs:
+            torch.compiler.cudagraph_mark_step_begin()
 
     def __call__(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
         """x: (B, X). Returns logits (B, Y) and the next state."""
         return self.run(x, state)
 
 
-def compile_step(network: Network, batch: int) -> Step:
-    """The step compiled forward and backward, for a first row and for those that follow.
+def compile_step(network: Network, batch: int, graphs: bool = False) -> Step:
+    """The step compiled forward and backward, for a first row and for those that follow. graphs:
+    and replayed as CUDA graphs.
 
     Compiling is lazy, so three rows are run here for its errors to come up here. Gradients of
     the weights stay as they are.
     """
-    step = cast(Step, torch.compile(network.step, dynamic=False, fullgraph=True))
+    mode = "reduce-overhead" if graphs else None
+    step = cast(Step, torch.compile(network.step, dynamic=False, fullgraph=True, mode=mode))
     state = network.initial_state(batch)
     inputs = flatten(state)[0].new_zeros(batch, 3, network.input_size)
     loss = rollout(step, state, inputs).logits.sum()

@@ -89,8 +89,8 @@ class Run:
             "seconds": round(self.seconds),
             "processes": distributed.processes(),
             "chosen": msgspec.to_builtins(best),
-            "chosen_by": "fewest wrong bits, then least cross-entropy, summed over validation "
-            "sequences (of the training lengths and of select_lengths) that no test uses",
+            "chosen_by": f"least {trainer.task.judged_by}, then the other measure, summed over "
+            "validation sequences (of the lengths of training and of selection), which no test uses",
             **trainer.told(),
         }
         card = make_card(self.recipe, trainer.task, command, {}, told)

@@ -97,14 +97,15 @@ class Trainer:
         self.window += torch.stack([*told[:-1], norm, torch.ones_like(norm)]).cpu().double()
 
     def evaluate(self) -> list[Candidate]:
-        """Measures the weights (and their average), and keeps the best met so far."""
+        """The weights (and their average) as `keep` finds them."""
         kept = [("last", self.network)]
         if self.average is not None:
             kept.append(("average", self.average))
-        return self._keep(kept)
+        return self.keep(kept)
 
-    def _keep(self, kept: Sequence[tuple[str, nn.Module]]) -> list[Candidate]:
-        candidates = [self._measure(name, network) for name, network in kept]
+    def keep(self, kept: Sequence[tuple[str, nn.Module]]) -> list[Candidate]:
+        """Measures networks by their names, and keeps the best met so far."""
+        candidates = [self.measure(name, network) for name, network in kept]
         for candidate, (_, network) in zip(candidates, kept, strict=True):
             if self.best is None or candidate.score < self.best.score:
                 self.best = candidate
@@ -180,6 +181,7 @@ class Trainer:
         if isinstance(self.network, Taught):
             return Rollout(self.network.taught(inputs), inputs.new_zeros(()))
         state = first_state(cast(Network, self.network), batch)
+        self.forward.begin()
         view, clip = judging(self.task, batch), self.recipe.clip_state
         return rollout(self.forward, state, inputs, self.memory, view, clip)
 
@@ -233,7 +235,8 @@ class Trainer:
             sets[str(length)] = [task.at_length(generator, recipe.select_sequences, length)]
         return sets
 
-    def _measure(self, weights: str, network: nn.Module) -> Candidate:
+    def measure(self, weights: str, network: nn.Module) -> Candidate:
+        """What `network` makes of the validation sets."""
         results = {
             name: summarise(cast(Network, network), self.task, batches)
             for name, batches in self.validation.items()

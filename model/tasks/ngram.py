@@ -56,7 +56,10 @@ class NGram(msgspec.Struct, frozen=True):
     @property
     def stages(self) -> tuple[Task, ...]:
         """Contexts of one bit, of two, and so on, up to the whole."""
-        return tuple(msgspec.structs.replace(self, order=n) for n in range(2, self.order + 1))
+        return tuple(
+            msgspec.structs.replace(self, order=n)
+            for n in range(min(2, self.order), self.order + 1)
+        )
 
     def sample(self, generator: Generator, batch: int) -> Batch:
         """Sequences of `bits` bits."""

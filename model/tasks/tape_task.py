@@ -14,8 +14,8 @@ from model.tasks.tape_problems import PROBLEMS, Problem
 from model.tasks.task import Batch, BegunBatch, Measured, Measures, Task
 
 LEAST = 1e-6  # a probability below counts as this: no logarithm without end
-# Fewer than so many integers more than a tape needs cells, drawn for each batch. With up to 2 a
-# machine learned to copy that left a number where its own copy would come, and on no longer tape.
+# Integers beyond the cells a tape needs: 0 to SPARE - 1, drawn for each batch. With at most 2, a
+# machine left a number where its own copy would come, and failed on longer tapes.
 SPARE = 9
 WHEN = 1.0  # what a nat of when to halt counts in the entropy, beside a nat of a choice
 # What a cell that shall stay as it is counts in the loss, beside one that is to be changed. Where

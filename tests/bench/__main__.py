@@ -25,6 +25,7 @@ from tests.bench import (
     scaling,
     sparse,
     stores,
+    training,
 )
 from tests.bench.circumstances import circumstances
 
@@ -42,7 +43,8 @@ def main(argv: list[str]) -> int:
         "sections",
         nargs="*",
         metavar="SECTION",
-        help="of runtime, engine, alone, http, stores, known, scaling, explorer, frames, sparse",
+        help="of runtime, engine, alone, http, stores, known, scaling, explorer, frames, sparse,"
+        " training",
     )
     parser.add_argument("--seconds", type=float, default=5, help="of each HTTP measurement")
     parser.add_argument("--sessions", type=int, default=10_000, help="of stores, beside 64")
@@ -60,6 +62,7 @@ def main(argv: list[str]) -> int:
         "scaling": lambda: scaling.report(entry, seconds),
         "explorer": lambda: explorer.report(entry, seconds),
         "frames": lambda: frames.report(entry, seconds),
+        "training": lambda: training.report(seconds),
         "sparse": lambda: sparse.report(entry, seconds),
     }
     chosen = args.sections or list(sections)

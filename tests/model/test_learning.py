@@ -1,7 +1,7 @@
 import json
 from pathlib import Path
 
-from model.learning import convergence, learning_curve, sequences_to
+from model.learning import convergence, learning_curve, sequences_to, transfer
 
 
 def test_the_curve_holds_the_training_lines(tmp_path: Path) -> None:
@@ -32,3 +32,17 @@ def test_convergence_counts_those_that_solved_it() -> None:
     assert (found["solved"], found["runs"], found["median"]) == (2, 3, 15)
     assert found["range"] == [10, 20]
     assert convergence({"c": runs["c"]})["median"] is None
+
+
+def test_transfer_is_told_beside_those_that_began_from_scratch() -> None:
+    found = {"a": 100.0, "b": 300.0, "c": 50.0, "d": None}
+    starts = {"a": "", "b": "", "c": "model/zoo/copy", "d": "model/zoo/reverse"}
+    assert transfer(found, starts) == {
+        "c": {"start": "model/zoo/copy", "sequences_to_solve": 50.0, "to_from_scratch": 0.25},
+        "d": {
+            "start": "model/zoo/reverse",
+            "sequences_to_solve": None,
+            "to_from_scratch": None,
+        },
+    }
+    assert transfer({"c": 50.0}, {"c": "x"})["c"]["to_from_scratch"] is None

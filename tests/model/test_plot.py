@@ -20,6 +20,9 @@ def test_the_command_draws_and_measures_a_run(
     runs = [tmp_path / "one", tmp_path / "two"]
     assert train(["copy", *TINY, *MEMORY, "--out", str(runs[0])]) == 0
     shutil.copytree(runs[0], runs[1])
+    card = json.loads((runs[1] / "card.json").read_text())
+    card["training"]["start"] = "model/zoo/reverse"
+    (runs[1] / "card.json").write_text(json.dumps(card))
     out = tmp_path / "figures"
     options = ["--out", str(out), "--lengths", "2,3", "--length", "4", "--sequences", "5"]
     assert main([*map(str, runs), *options]) == 0
@@ -27,6 +30,7 @@ def test_the_command_draws_and_measures_a_run(
     assert set(found["generalisation"]) == {"2", "3"}
     assert found["utilisation"]["slots"] == 16 and len(found["memory_change"]) == 9
     assert len(found["content"]) == 5 and found["learning"]["runs"] == 2
+    assert found["learning"]["transfer"]["two"]["start"] == "model/zoo/reverse"
     assert [cost["slots"] for cost in found["scaling"]] == [16, 32, 64, 128, 256, 512, 1024]
     told = (out / "algorithm.md").read_text()
     assert told in capsys.readouterr().out

@@ -1,4 +1,6 @@
 import copy
+import json
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -6,10 +8,12 @@ import torch
 from torch import nn
 
 from model.evaluation import summarise
-from model.families import Network
+from model.families import Network, load
+from model.guard import NonFiniteError
 from model.population import SPREADS, Population
 from model.recipe import Recipe
 from model.rollout import first_state, judging, rollout
+from model.run import Run
 from model.tasks.tape_task import TapeTask
 from tests.model.test_trainer import NETWORK
 from tests.model.test_trainer import recipe as copying
@@ -44,7 +48,7 @@ def alone(population: Population, place: int, steps: int) -> nn.Module:
     optimizer = torch.optim.Adam(machine.parameters(), 0.02 * factors["learning_rate"])
     task = cast(TapeTask, population.task.stages[0])
     for step in range(steps):
-        batch = task.sample(population.generator, population.recipe.batch)
+        batch = task.sample(population.first.generator, population.recipe.batch)
         network = cast(Network, machine)
         state = first_state(network, batch)
         told = rollout(network.step, state, batch.inputs, view=judging(task, batch)).logits
@@ -89,13 +93,13 @@ def test_those_of_least_loss_are_measured_as_served_and_the_best_is_kept() -> No
     candidates = population.evaluate()
     assert [candidate.weights for candidate in candidates] == [f"machine {n}" for n in order]
     best = min(candidates, key=lambda candidate: candidate.score)
-    assert population.best == best
+    assert population.first.best == best
     place = int(best.weights.removeprefix("machine "))
     machine = population.machines[place]
     torch.testing.assert_close(population.best_weights, dict(machine.state_dict()))
     assert machine.training
     machine.eval()
-    served = summarise(cast(Network, machine), population.task, population.validation[""])
+    served = summarise(cast(Network, machine), population.task, population.first.validation[""])
     assert served.wrong_bits == best.wrong_bits
 
 
@@ -134,8 +138,11 @@ def test_a_restored_population_goes_on_as_if_never_stopped() -> None:
     assert torch.equal(resumed.lately, through.lately)
 
 
-@pytest.mark.parametrize("option", [{"ema": 0.9}, {"write_cost": 0.1}, {"clip_state": 1.0}])
-def test_what_a_population_has_not_is_refused(option: dict[str, float]) -> None:
+@pytest.mark.parametrize(
+    "option",
+    [{"ema": 0.9}, {"write_cost": 0.1}, {"clip_state": 1.0}, {"start": "model/zoo/access"}],
+)
+def test_what_a_population_has_not_is_refused(option: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=f"--population goes without {next(iter(option))}"):
         Population(recipe(**option))
 
@@ -146,6 +153,51 @@ def test_a_population_is_of_two_at_least(count: int) -> None:
         recipe(population=count)
 
 
+def test_machines_keep_the_memories_they_were_drawn_with() -> None:
+    """A buffer is a machine's own too: of alike weights those of other memories differ."""
+    network = NETWORK | {"controller": "feedforward", "memory_init": "random"}
+    population = Population(copying(population=2, network=network))
+    ours, theirs = population.machines
+    memory = theirs.state_dict()["bank.initial"].clone()
+    theirs.load_state_dict(ours.state_dict())
+    population.advance()
+    alike = population.lately.clone()
+    assert alike[0] == alike[1]
+    theirs.load_state_dict(ours.state_dict() | {"bank.initial": memory})
+    population.advance()
+    assert (population.lately - alike).unique().numel() == 2
+
+
+def test_numbers_that_are_none_stop_it_before_a_weight_is_touched() -> None:
+    population = Population(recipe())
+    with torch.no_grad():
+        population.machines[1].get_parameter("emit.bias")[0] = torch.nan
+    before = weights(population)[2]
+    with pytest.raises(NonFiniteError, match="weight emit.bias"):
+        population.advance()
+    torch.testing.assert_close(weights(population)[2], before, rtol=0, atol=0)
+
+
+def test_a_run_ends_with_the_best_machine_and_says_so(tmp_path: Path) -> None:
+    changes = {"steps": 3, "test_sequences": 2, "test_within": 15, "out": str(tmp_path)}
+    run = Run(recipe(**changes))
+    assert run.train()
+    run.finish("ntm train increment")
+    training = json.loads((tmp_path / "card.json").read_bytes())["training"]
+    place = int(training["chosen"]["weights"].removeprefix("machine "))
+    population = cast(Population, run.trainer)
+    told = training["population"]["factors"]["noise"]
+    assert told == round(population.factors["noise"][place], 6)
+    machine, _ = load(tmp_path)
+    kept = cast(nn.Module, machine).state_dict()
+    torch.testing.assert_close(kept, population.best_weights)
+
+
 def test_a_network_that_cannot_be_stepped_side_by_side_is_refused() -> None:
     with pytest.raises(ValueError, match="--population steps no LSTM"):
         Population(copying(population=2))
+
+
+def test_it_is_not_compiled() -> None:
+    with pytest.raises(ValueError, match="no --compile"):
+        Population(recipe(compile="on"))

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch._dynamo.exc import TorchDynamoException
 
 from model.neural_turing_machine import NeuralTuringMachine
-from model.rollout import Step, TrainingStep, find_compiler, rollout
+from model.rollout import Compile, Step, TrainingStep, find_compiler, rollout
 from model.state import StateSpec, TensorSpec
 
 # Both are raised inside torch.compile, on torch's own code.
@@ -110,9 +110,11 @@ def test_where_compiling_fails_training_is_eager_with_a_notice() -> None:
 
 
 @pytest.mark.skipif(find_compiler() is None, reason="torch.compile needs a C++ compiler")
-def test_a_compiled_step_gives_the_eager_outputs_and_gradients() -> None:
+@pytest.mark.parametrize("mode", ["on", "graphs"])  # without a CUDA device there are no graphs
+def test_a_compiled_step_gives_the_eager_outputs_and_gradients(mode: Compile) -> None:
     network, inputs = Leaky(), torch.randn(B, T, X)
-    step = TrainingStep(network, B, "on", print)
+    step = TrainingStep(network, B, mode, print)
+    step.begin()
     assert step.run != network.step
     assert all(weight.grad is None for weight in network.parameters())
     pairs = zip(outcome(network, step, inputs), outcome(network, network.step, inputs), strict=True)

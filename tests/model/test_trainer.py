@@ -177,3 +177,8 @@ def test_a_curriculum_begins_easy_and_its_place_is_kept() -> None:
     again = Trainer(chosen)
     again.restore(trainer.state())
     assert (again.curriculum.stage, again.curriculum.steps) == (1, 1)
+
+
+def test_graphs_are_refused_without_a_cuda_device() -> None:
+    with pytest.raises(ValueError, match="graphs are a CUDA device's, got device 'cpu'"):
+        recipe(compile="graphs")

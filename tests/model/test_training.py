@@ -1,7 +1,7 @@
 import json
 import signal
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -11,6 +11,7 @@ from model.families import load
 from model.neural_turing_machine import NeuralTuringMachine
 from model.options import options_of
 from model.run import Run
+from model.trainer import Trainer
 from model.training import main, prepare, stopping_on_signals
 
 TINY = (
@@ -221,6 +222,6 @@ def test_nothing_to_resume_is_said_before_the_step_is_compiled(
 
 def test_the_options_of_a_head_reach_the_network(tmp_path: Path) -> None:
     run = run_of("--steps 4 --shift-range 2 --sharpening softmax", tmp_path)
-    network = run.trainer.network
+    network = cast(Trainer, run.trainer).network
     assert isinstance(network, NeuralTuringMachine)
     assert (network.heads.shifts, network.heads.addressing.sharpening) == (5, "softmax")

@@ -79,6 +79,8 @@ def run(circuit: Circuit, registers: Tensor, tape: Tensor) -> tuple[Tensor, Tens
         else:
             output = BINARY[module.name](*arguments)
         values.append(output.unsqueeze(1))
-    following = torch.bmm(circuit.sources, torch.cat(values, dim=1))
-    sums = following.sum(dim=2, keepdim=True).clamp(min=SMALLEST)
-    return following / sums, tape
+    return _normalised(torch.bmm(circuit.sources, torch.cat(values, dim=1))), tape
+
+
+def _normalised(registers: Tensor) -> Tensor:
+    return registers / registers.sum(dim=2, keepdim=True).clamp(min=SMALLEST)

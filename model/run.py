@@ -90,7 +90,7 @@ class Run:
             "processes": distributed.processes(),
             "chosen": msgspec.to_builtins(best),
             "chosen_by": f"least {trainer.task.judged_by}, then the other measure, summed over "
-            "validation sequences (of the lengths of training and of selection), which no test uses",
+            "validation sequences (of the lengths of training and of selection) that no test uses",
             **trainer.told(),
         }
         card = make_card(self.recipe, trainer.task, command, {}, told)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 
 import numpy as np
+import torch._dynamo
 
 from model.recipe import Recipe
 from model.trainer import Trainer
@@ -27,6 +28,7 @@ BASE = ("off", 16)
 
 def report(seconds: float) -> None:
     """Print the table: medians of the turns. seconds: of each case, all turns together."""
+    torch._dynamo.config.recompile_limit = 4 * len(CASES)  # all are one function to the compiler
     trainers = {case: _trainer(*case) for case in CASES}
     rates: dict[tuple[str, int], list[float]] = {case: [] for case in CASES}
     for turn in range(TURNS):

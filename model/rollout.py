@@ -121,6 +121,10 @@ class TrainingStep:
         self.graphs = mode == "graphs"
         if mode == "off" or isinstance(network, Taught):
             return
+        if mode == "auto" and batch == 1:
+            # An axis of one has no stride of its own, and the compiler compiles anew for each.
+            notify("a batch of one is stepped eagerly, which is slower: --batch 16 compiles")
+            return
         if mode == "auto" and not find_compiler():
             notify("no C++ compiler found: training runs eagerly, which is slower")
             return

@@ -98,6 +98,13 @@ def test_without_a_compiler_training_is_eager_with_a_notice(
     assert notices == ["no C++ compiler found: training runs eagerly, which is slower"]
 
 
+def test_a_batch_of_one_is_eager_with_a_notice() -> None:
+    notices: list[str] = []
+    network = Leaky()
+    assert TrainingStep(network, 1, "auto", notices.append).run == network.step
+    assert notices == ["a batch of one is stepped eagerly, which is slower: --batch 16 compiles"]
+
+
 @pytest.mark.skipif(find_compiler() is None, reason="torch.compile needs a C++ compiler")
 def test_where_compiling_fails_training_is_eager_with_a_notice() -> None:
     network, inputs, notices = Branching(), torch.randn(B, T, X), list[str]()

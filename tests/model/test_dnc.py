@@ -10,10 +10,10 @@ from model.dnc import DNC, DNCState
 from model.dnc_interface import MASK_FLOOR
 from model.options import options_of, recipe_from
 from model.state import flatten, unflatten
-from model.training import main as train
 from tests.model import slow
 from tests.model import slow_dnc as paper
 from tests.model.machines import assert_as_specified
+from tests.model.resuming import assert_resumes_exactly
 
 B, T, X, Y, N, M, R, H = 3, 6, 9, 10, 7, 5, 2, 8
 CURES = ("mask_content", "erase_freed", "sharpen_links")
@@ -334,9 +334,4 @@ def test_a_short_training_meets_no_nan_and_resumes_exactly(task: str, tmp_path: 
         "--eval-every 5 --eval-sequences 8 --test-sequences 2 --test-within 0 "
         "--learning-rate 0.02"
     ).split()
-    whole, halves = str(tmp_path / "whole"), str(tmp_path / "halves")
-    assert train([*tiny, "--steps", "20", "--out", whole]) == 0
-    assert train([*tiny, "--steps", "10", "--out", halves]) == 0
-    assert train([*tiny, "--steps", "20", "--out", halves, "--resume"]) == 0
-    files = [(tmp_path / run / "weights.safetensors").read_bytes() for run in ("whole", "halves")]
-    assert files[0] == files[1]
+    assert_resumes_exactly(tiny, tmp_path, steps=20)

@@ -10,10 +10,10 @@ from model.lrua import GRAIN
 from model.mann import MANN, MANNState
 from model.options import options_of, recipe_from
 from model.state import flatten, unflatten
-from model.training import main as train
 from tests.model import slow, slow_dnc
 from tests.model import slow_mann as paper
 from tests.model.machines import assert_as_specified
+from tests.model.resuming import assert_resumes_exactly
 
 B, T, X, Y, N, M, R, H = 3, 6, 9, 10, 7, 5, 2, 8
 ALL: dict[str, Any] = {"key_strength": True, "separate_add": True}
@@ -197,9 +197,4 @@ def test_a_short_training_meets_no_nan_and_resumes_exactly(tmp_path: Any) -> Non
         "--controller-size 6 --read-heads 2 --compile off --curriculum 9 --eval-every 5 "
         "--eval-sequences 2 --test-sequences 2 --test-within 2 --learning-rate 0.02"
     ).split()
-    whole, halves = str(tmp_path / "whole"), str(tmp_path / "halves")
-    assert train([*tiny, "--steps", "6", "--out", whole]) == 0
-    assert train([*tiny, "--steps", "3", "--out", halves]) == 0
-    assert train([*tiny, "--steps", "6", "--out", halves, "--resume"]) == 0
-    files = [(tmp_path / run / "weights.safetensors").read_bytes() for run in ("whole", "halves")]
-    assert files[0] == files[1]
+    assert_resumes_exactly(tiny, tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -41,6 +42,13 @@ def make_network(family: str = "ntm", seed: int = 1, **network_kwargs: Any) -> N
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return cast(Network, build(family, network_kwargs or COPY_SIZES))
+
+
+def make_bundles(folder: Path, family: str, sizes: Mapping[str, Mapping[str, Any]]) -> Path:
+    """Write a bundle of each of the named sizes into `folder`, TorchScript with it."""
+    for name, given in sizes.items():
+        make_bundle(folder / name, name=name, family=family, torchscript=True, **given)
+    return folder
 
 
 def make_entry(

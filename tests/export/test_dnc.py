@@ -16,7 +16,7 @@ from export.parity import Arrays, onnx_stepper, reference, torchscript_stepper
 from export.step import StepModule
 from model import usage
 from model.families import Network, build
-from tests.bundles import make_bundle
+from tests.bundles import make_bundles
 from tests.export.batches import assert_alone_is_as_in_any_batch
 from tests.export.strays import EDGE, FEW, strays
 from tests.export.test_onnx import open_session
@@ -38,10 +38,7 @@ NAMES = {"plain": SIZES, "cured": CURED}
 @pytest.fixture(scope="module")
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle of each: without a cure and with all."""
-    folder = tmp_path_factory.mktemp("dnc")
-    for name, sizes in NAMES.items():
-        make_bundle(folder / name, name=name, family="dnc", torchscript=True, **sizes)
-    return folder
+    return make_bundles(tmp_path_factory.mktemp("dnc"), "dnc", NAMES)
 
 
 def step_of(name: str, traced: bool = False) -> StepModule:

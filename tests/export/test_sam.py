@@ -21,7 +21,7 @@ from export.triton import write_repository
 from model.families import load
 from model.rows import next_state, put
 from model.sizes import parse_changes
-from tests.bundles import make_bundle, make_entry, make_network
+from tests.bundles import make_bundles, make_entry, make_network
 from tests.export.artefacts import assert_all_are_the_network
 from tests.service.serving import Server, served
 
@@ -46,10 +46,7 @@ def step_of(name: str, traced: bool = False) -> StepModule:
 @pytest.fixture(scope="module")
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle of each: compared with all slots, and found by hashes."""
-    folder = tmp_path_factory.mktemp("sam")
-    for name, sizes in NAMES.items():
-        make_bundle(folder / name, name=name, family="sam", torchscript=True, **sizes)
-    return folder
+    return make_bundles(tmp_path_factory.mktemp("sam"), "sam", NAMES)
 
 
 def some_state(step: StepModule, batch: int, seed: int) -> list[np.ndarray]:
